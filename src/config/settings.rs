@@ -1,0 +1,47 @@
+//! A configuration that was checked and can be used.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::template::Template;
+use crate::net::listener::Address;
+use crate::relay::settings::{ChannelId, ChannelSettings, SourceSettings};
+
+/// All that a configuration asks for.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The services to dial; `SourceId(n)` is the n-th.
+    pub sources: Vec<Source>,
+    /// Who gets what; `ChannelId(n)` is the n-th.
+    pub channels: Vec<ChannelSettings>,
+    /// Where clients connect.
+    pub endpoints: Vec<Endpoint>,
+    /// How long a busy turn lingers before it reads; zero: never.
+    pub coalesce: Duration,
+    /// What works but should be known, a sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// One service to dial.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Its limits and its patience.
+    pub relay: SourceSettings,
+    /// Its address, resolved anew at every dial.
+    pub url: Template,
+    /// Headers of its opening handshake, resolved anew at every dial.
+    pub headers: Vec<(String, Template)>,
+    /// Subprotocols to offer, best first.
+    pub subprotocols: Vec<String>,
+    /// A PEM file of private authorities, trusted besides the built-in roots.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// One address where clients of a channel connect.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// The channel they get.
+    pub channel: ChannelId,
+    /// Where to listen.
+    pub address: Address,
+}

@@ -1,0 +1,8 @@
+//! Veylor shares one upstream WebSocket connection among many local programs.
+//!
+//! The floors, lowest first; a module uses its own floor and those below. `ARCHITECTURE.md` is the
+//! map.
+
+pub mod config;
+pub mod net;
+pub mod relay;

@@ -1,0 +1,3 @@
+//! The `veylor` program.
+
+fn main() {}

@@ -1,0 +1,191 @@
+//! Addresses of WebSocket services: `ws://` and `wss://` (RFC 6455, section 3).
+
+use std::fmt;
+
+use tungstenite::http::Uri;
+
+/// Where a source lives, taken apart once and ready to dial.
+///
+/// `Display` and `Debug` show it without user, password and query, so that it may be logged.
+#[derive(Clone, PartialEq, Eq)]
+pub struct WsUrl {
+    tls: bool,
+    credentials: Option<String>,
+    host: String,
+    port: u16,
+    path_and_query: String,
+}
+
+/// What is wrong with an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UrlError {
+    /// The text is not a URL.
+    Malformed,
+    /// The scheme is neither `ws` nor `wss`.
+    Scheme(String),
+    /// There is no host to dial.
+    NoHost,
+    /// The port is not between 1 and 65535.
+    Port,
+    /// A fragment (`#...`) has no meaning in a WebSocket address.
+    Fragment,
+}
+
+impl WsUrl {
+    /// Takes a `ws://` or `wss://` address apart. The port defaults to 80 or 443.
+    pub fn parse(text: &str) -> Result<Self, UrlError> {
+        if text.contains('#') {
+            return Err(UrlError::Fragment);
+        }
+        let uri: Uri = text.parse().map_err(|_| UrlError::Malformed)?;
+        let tls = match uri.scheme_str() {
+            Some("ws") => false,
+            Some("wss") => true,
+            Some(other) => return Err(UrlError::Scheme(other.to_owned())),
+            None => return Err(UrlError::Malformed),
+        };
+        let authority = uri.authority().ok_or(UrlError::NoHost)?;
+        let (credentials, host_and_port) = match authority.as_str().rsplit_once('@') {
+            Some((credentials, rest)) => (Some(percent_decoded(credentials)), rest),
+            None => (None, authority.as_str()),
+        };
+        let port = match port_text(host_and_port) {
+            None => default_port(tls),
+            Some(digits) => digits.parse().ok().filter(|&port| port != 0).ok_or(UrlError::Port)?,
+        };
+        let host = uri.host().unwrap_or_default();
+        let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+        if host.is_empty() {
+            return Err(UrlError::NoHost);
+        }
+        let path_and_query = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        Ok(Self { tls, credentials, host: host.to_owned(), port, path_and_query })
+    }
+
+    /// Whether the connection is encrypted (`wss`).
+    pub fn is_tls(&self) -> bool {
+        self.tls
+    }
+
+    /// The name or address to dial, an IPv6 address without its brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port to dial.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// `user:password` of the address, percent-decoded.
+    pub fn credentials(&self) -> Option<&str> {
+        self.credentials.as_deref()
+    }
+
+    /// The request target: a path that starts with `/`, and the query if there is one.
+    pub fn path_and_query(&self) -> &str {
+        &self.path_and_query
+    }
+
+    /// The value of the `Host` header: brackets around IPv6, the port only if it is unusual.
+    pub fn host_header(&self) -> String {
+        let host =
+            if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        if self.port == default_port(self.tls) { host } else { format!("{host}:{}", self.port) }
+    }
+}
+
+impl fmt::Display for WsUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "wss" } else { "ws" };
+        let (path, query) = match self.path_and_query.split_once('?') {
+            Some((path, _)) => (path, "?…"),
+            None => (self.path_and_query.as_str(), ""),
+        };
+        write!(f, "{scheme}://{}{path}{query}", self.host_header())
+    }
+}
+
+impl fmt::Debug for WsUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "WsUrl({self})")
+    }
+}
+
+impl fmt::Display for UrlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed => f.write_str("is not a URL, expected ws://HOST… or wss://HOST…"),
+            Self::Scheme(scheme) => write!(f, "scheme \"{scheme}\" is not ws or wss"),
+            Self::NoHost => f.write_str("has no host"),
+            Self::Port => f.write_str("port is not between 1 and 65535"),
+            Self::Fragment => f.write_str("a fragment (#…) is not allowed in a WebSocket URL"),
+        }
+    }
+}
+
+impl std::error::Error for UrlError {}
+
+fn default_port(tls: bool) -> u16 {
+    if tls { 443 } else { 80 }
+}
+
+/// The digits behind the host, `None` if no colon follows it.
+fn port_text(host_and_port: &str) -> Option<&str> {
+    let behind_brackets = host_and_port.rsplit_once(']').map_or(host_and_port, |(_, rest)| rest);
+    behind_brackets.split_once(':').map(|(_, port)| port)
+}
+
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let escaped = tail.get(..2).filter(|_| *first == b'%').and_then(|digits| {
+            u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+        });
+        bytes.push(escaped.unwrap_or(*first));
+        rest = if escaped.is_some() { &tail[2..] } else { tail };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn url_is_taken_apart() {
+        let url = WsUrl::parse("wss://example.com/stream?token=abc").unwrap();
+        assert!(url.is_tls());
+        assert_eq!((url.host(), url.port()), ("example.com", 443));
+        assert_eq!(url.path_and_query(), "/stream?token=abc");
+        assert_eq!(url.host_header(), "example.com");
+    }
+
+    #[test]
+    fn ipv6_host_loses_its_brackets_to_the_dialler_and_keeps_them_in_the_host_header() {
+        let url = WsUrl::parse("ws://[::1]:9000").unwrap();
+        assert_eq!((url.host(), url.port()), ("::1", 9000));
+        assert_eq!(url.host_header(), "[::1]:9000");
+        assert_eq!(url.path_and_query(), "/");
+    }
+
+    #[test]
+    fn credentials_are_decoded_and_never_shown() {
+        let url = WsUrl::parse("ws://al%40ice:s%3Acret@example.com:81/x?key=hidden").unwrap();
+        assert_eq!(url.credentials(), Some("al@ice:s:cret"));
+        assert_eq!(url.to_string(), "ws://example.com:81/x?…");
+        assert_eq!(format!("{url:?}"), "WsUrl(ws://example.com:81/x?…)");
+    }
+
+    #[test]
+    fn wrong_addresses_are_named() {
+        let wrong = |text| WsUrl::parse(text).unwrap_err();
+        assert_eq!(wrong("http://example.com"), UrlError::Scheme("http".to_owned()));
+        assert_eq!(wrong("example.com"), UrlError::Malformed);
+        assert_eq!(wrong("ws://example.com:0/"), UrlError::Port);
+        assert_eq!(wrong("ws://example.com:99999/"), UrlError::Port);
+        assert_eq!(wrong("ws://example.com/#top"), UrlError::Fragment);
+        assert_eq!(wrong("not a url"), UrlError::Malformed);
+    }
+}

@@ -1,0 +1,3 @@
+//! Who gets what.
+
+pub mod settings;

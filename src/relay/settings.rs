@@ -1,0 +1,89 @@
+//! What a channel and a source are asked to be. Built by `config`, and by tests.
+
+use std::time::Duration;
+
+/// Names a channel: its place in the list the relay was made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChannelId(pub usize);
+
+/// Names a source: its place in the list the relay was made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceId(pub usize);
+
+/// What happens to a client that has held the sources back for `max_pause`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SlowClient {
+    /// It is closed with 1013.
+    #[default]
+    Disconnect,
+    /// It loses the oldest messages, which are counted.
+    DropOldest,
+}
+
+/// What happens to a channel's clients when its last open source is lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnSourceLoss {
+    /// They stay and wait for the source to return.
+    #[default]
+    Keep,
+    /// They are closed with 1012, after they got everything that had arrived.
+    Close,
+}
+
+/// As what a Unix client's messages go to the source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnixMessageType {
+    /// Text when the bytes are valid UTF-8, else binary.
+    #[default]
+    Auto,
+    /// Text; a message that is not valid UTF-8 ends the connection.
+    Text,
+    /// Binary.
+    Binary,
+}
+
+/// One channel: its sources, its limits, its manners.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelSettings {
+    /// Shown in logs.
+    pub name: String,
+    /// The sources that feed it and that its clients' messages go to.
+    pub sources: Vec<SourceId>,
+    /// Messages a backlog holds at most. At least 1.
+    pub max_queue_size: usize,
+    /// Bytes a backlog holds at most; a single larger message is still held.
+    pub max_queue_bytes: usize,
+    /// How long a client may hold the sources back while others starve.
+    pub max_pause: Duration,
+    /// What happens to it then.
+    pub slow_client: SlowClient,
+    /// What happens to the clients when no source is left.
+    pub on_source_loss: OnSourceLoss,
+    /// Whether clients' messages are refused instead of forwarded.
+    pub read_only: bool,
+    /// Bytes of the largest message a client may send.
+    pub max_client_message_size: usize,
+    /// Clients of one endpoint at most.
+    pub max_clients: usize,
+    /// Browser origins that may connect besides the endpoint's own; `*` allows all.
+    pub allowed_origins: Vec<String>,
+    /// Subprotocols to agree to when a client offers them, the source's own.
+    pub subprotocols: Vec<String>,
+    /// The type of the messages that Unix clients send.
+    pub unix_message_type: UnixMessageType,
+}
+
+/// One source: its limits and its patience. Where it lives is the dialler's business.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceSettings {
+    /// Shown in logs; unique.
+    pub name: String,
+    /// Bytes of the largest message it may send.
+    pub max_message_size: usize,
+    /// The first wait before a redial; it doubles.
+    pub reconnect_delay: Duration,
+    /// The longest wait before a redial.
+    pub reconnect_max_delay: Duration,
+    /// Consecutive failures after which it has given up; 0: never.
+    pub reconnect_max_attempts: u32,
+}
