@@ -3,6 +3,8 @@
 //! The floors, lowest first; a module uses its own floor and those below. `ARCHITECTURE.md` is the
 //! map.
 
+pub mod codec;
 pub mod config;
 pub mod net;
+pub mod reactor;
 pub mod relay;

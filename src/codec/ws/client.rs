@@ -1,0 +1,200 @@
+//! The opening handshake as a client (RFC 6455, section 4.1).
+
+use std::fmt;
+
+use httparse::{Response, Status};
+use tungstenite::handshake::client::generate_key;
+use tungstenite::handshake::derive_accept_key;
+
+use crate::codec::Error;
+use crate::codec::http::{MAX_HEAD_BYTES, MAX_HEADERS, has_token, header};
+use crate::reactor::inbox::Inbox;
+use crate::reactor::outbox::Outbox;
+
+/// Characters of a refusing source's own words that are repeated in our log.
+const MAX_REASON_CHARS: usize = 80;
+
+/// What a source is asked. `Debug` keeps the headers' values to itself.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Request {
+    /// Path and query, beginning with `/`.
+    pub path_and_query: String,
+    /// The value of the `Host` header.
+    pub host: String,
+    /// Further headers; checked by the configuration to have no line breaks.
+    pub headers: Vec<(String, String)>,
+    /// Subprotocols to offer, best first.
+    pub subprotocols: Vec<String>,
+}
+
+/// What the response to a request must say.
+#[derive(Debug)]
+pub(super) struct Expected {
+    accept: String,
+    subprotocols: Vec<String>,
+}
+
+impl Request {
+    /// Owes the request. Says what the response must be.
+    pub(super) fn begin(&self, outbox: &mut Outbox) -> Expected {
+        let key = generate_key();
+        outbox.push(self.text(&key).as_bytes());
+        let accept = derive_accept_key(key.as_bytes());
+        Expected { accept, subprotocols: self.subprotocols.clone() }
+    }
+
+    fn text(&self, key: &str) -> String {
+        let mut lines = vec![
+            format!("GET {} HTTP/1.1", self.path_and_query),
+            format!("Host: {}", self.host),
+            "Upgrade: websocket".to_owned(),
+            "Connection: Upgrade".to_owned(),
+            format!("Sec-WebSocket-Key: {key}"),
+            "Sec-WebSocket-Version: 13".to_owned(),
+        ];
+        if !self.subprotocols.is_empty() {
+            lines.push(format!("Sec-WebSocket-Protocol: {}", self.subprotocols.join(", ")));
+        }
+        if !self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("User-Agent")) {
+            lines.push(format!("User-Agent: veylor/{}", env!("CARGO_PKG_VERSION")));
+        }
+        lines.extend(self.headers.iter().map(|(name, value)| format!("{name}: {value}")));
+        lines.join("\r\n") + "\r\n\r\n"
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Request")
+            .field("host", &self.host)
+            .field("headers", &names)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Expected {
+    /// Verifies the response as soon as it is all there. Says whether the connection is open now.
+    pub(super) fn verify(&self, inbox: &mut Inbox) -> Result<bool, Error> {
+        let Some(head_bytes) = self.understand(inbox.bytes())? else { return Ok(false) };
+        inbox.take(head_bytes);
+        Ok(true)
+    }
+
+    fn understand(&self, bytes: &[u8]) -> Result<Option<usize>, Error> {
+        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        let mut response = Response::new(&mut headers);
+        let head = &bytes[..bytes.len().min(MAX_HEAD_BYTES)];
+        match response.parse(head) {
+            Ok(Status::Complete(head_bytes)) => self.agrees(&response).map(|()| Some(head_bytes)),
+            Ok(Status::Partial) if head.len() == MAX_HEAD_BYTES => {
+                Err(faulty("its head is above 16 KiB"))
+            }
+            Ok(Status::Partial) => Ok(None),
+            Err(httparse::Error::TooManyHeaders) => Err(faulty("too many headers")),
+            Err(_) => Err(faulty("not an HTTP response")),
+        }
+    }
+
+    fn agrees(&self, response: &Response<'_, '_>) -> Result<(), Error> {
+        let headers = &*response.headers;
+        let status = response.code.unwrap_or_default();
+        if status != 101 {
+            let words = response.reason.unwrap_or_default();
+            let reason = words.chars().filter(|c| !c.is_control()).take(MAX_REASON_CHARS).collect();
+            return Err(Error::NotAccepted { status, reason });
+        }
+        if !has_token(headers, "Upgrade", "websocket") {
+            return Err(faulty("no Upgrade: websocket"));
+        }
+        if !has_token(headers, "Connection", "upgrade") {
+            return Err(faulty("no Connection: Upgrade"));
+        }
+        if header(headers, "Sec-WebSocket-Accept") != Some(&self.accept) {
+            return Err(faulty("Sec-WebSocket-Accept does not fit the key"));
+        }
+        if header(headers, "Sec-WebSocket-Extensions").is_some_and(|value| !value.is_empty()) {
+            return Err(faulty("an extension that was not offered"));
+        }
+        match header(headers, "Sec-WebSocket-Protocol") {
+            Some(agreed) if !self.subprotocols.iter().any(|offered| offered == agreed) => {
+                Err(faulty("a subprotocol that was not offered"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+fn faulty(reason: &str) -> Error {
+    Error::NotAccepted { status: 101, reason: reason.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expected() -> Expected {
+        Expected { accept: "right".into(), subprotocols: vec!["v1".into()] }
+    }
+
+    fn verified(response: &str) -> Result<bool, Error> {
+        let mut inbox = Inbox::default();
+        let mut result = Ok(false);
+        for byte in response.bytes() {
+            inbox.push(&[byte]);
+            result = expected().verify(&mut inbox);
+            if result != Ok(false) {
+                break;
+            }
+        }
+        result
+    }
+
+    const RESPONSE: &str = "HTTP/1.1 101 Sure\r\nUpgrade: WebSocket\r\nConnection: upgrade\r\n\
+        Sec-WebSocket-Accept: right\r\nSec-WebSocket-Protocol: v1\r\n\r\n";
+
+    #[test]
+    fn right_response_opens_the_connection_and_leaves_what_follows() {
+        let mut inbox = Inbox::default();
+        inbox.push(RESPONSE.as_bytes());
+        inbox.push(b"\x81\x02hi");
+        assert_eq!(expected().verify(&mut inbox), Ok(true));
+        assert_eq!(inbox.bytes(), b"\x81\x02hi");
+    }
+
+    #[test]
+    fn faulty_responses_are_refused() {
+        let refused = |from, to| verified(&RESPONSE.replace(from, to)).is_err();
+        assert_eq!(verified(RESPONSE), Ok(true));
+        assert!(refused("right", "wrong"));
+        assert!(refused("WebSocket\r", "h2c\r"));
+        assert!(refused("upgrade", "close"));
+        assert!(refused("v1", "v2"));
+        assert!(refused("Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions"));
+        assert!(refused("HTTP/1.1", "SIP/2.0"));
+        assert!(refused("Sure", &"x".repeat(MAX_HEAD_BYTES)));
+    }
+
+    #[test]
+    fn refusal_repeats_the_source_s_own_words() {
+        let error = verified("HTTP/1.1 401 Who\u{7}are you\r\n\r\n");
+        assert!(error.is_err());
+        let error = verified("HTTP/1.1 429 Slow down\r\n\r\n").unwrap_err();
+        assert_eq!(error.to_string(), "answered HTTP 429 Slow down");
+    }
+
+    #[test]
+    fn request_carries_the_headers_and_debug_hides_their_values() {
+        let request = Request {
+            path_and_query: "/x?y".into(),
+            host: "example.com".into(),
+            headers: vec![("Authorization".into(), "Bearer s3cret".into())],
+            subprotocols: vec!["v2".into(), "v1".into()],
+        };
+        let text = request.text("KEY");
+        assert!(text.starts_with("GET /x?y HTTP/1.1\r\nHost: example.com\r\n"));
+        assert!(text.contains("\r\nSec-WebSocket-Protocol: v2, v1\r\n"));
+        assert!(text.ends_with("\r\nAuthorization: Bearer s3cret\r\n\r\n"));
+        assert!(!format!("{request:?}").contains("s3cret"));
+    }
+}

@@ -1,0 +1,188 @@
+//! WebSocket (RFC 6455), as server towards clients and as client towards sources.
+//!
+//! Frame headers, close codes and handshake keys are tungstenite's; the buffers are ours, so that
+//! an idle connection owns none and a message is never copied on its way into a backlog.
+
+mod client;
+mod decoder;
+pub(super) mod frame;
+mod mask;
+mod server;
+
+use std::sync::Arc;
+
+pub use client::Request;
+pub use server::Policy;
+use tungstenite::protocol::frame::coding::Control;
+
+use self::decoder::{Decoder, Incoming};
+use self::mask::Masks;
+use super::{Error, Event, Message};
+use crate::reactor::inbox::Inbox;
+use crate::reactor::outbox::Outbox;
+
+/// Which end of the connection we are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    /// We answer the handshake; the peer masks.
+    Server,
+    /// We began the handshake; we mask.
+    Client,
+}
+
+/// One WebSocket connection.
+#[derive(Debug)]
+pub struct Codec {
+    phase: Phase,
+    decoder: Decoder,
+    /// Keys for what we send; a server has none.
+    masks: Option<Box<Masks>>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// A client's request has not come whole.
+    Accepting(Arc<Policy>),
+    /// A source's response has not come whole.
+    Dialing(Box<client::Expected>),
+    /// Messages go both ways.
+    Open,
+    /// We said goodbye and wait for the peer to do the same.
+    CloseSent,
+    /// All is said.
+    Ended,
+}
+
+impl Codec {
+    /// The server's side: waits for the request of a client whose messages have at most
+    /// `max_message_size` bytes.
+    pub fn accept(policy: Arc<Policy>, max_message_size: usize) -> Self {
+        Self {
+            phase: Phase::Accepting(policy),
+            decoder: Decoder::new(Side::Server, max_message_size),
+            masks: None,
+        }
+    }
+
+    /// The client's side: owes the request and waits for the response.
+    pub fn dial(request: &Request, max_message_size: usize, outbox: &mut Outbox) -> Self {
+        Self {
+            phase: Phase::Dialing(Box::new(request.begin(outbox))),
+            decoder: Decoder::new(Side::Client, max_message_size),
+            masks: Some(Box::default()),
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open)
+    }
+
+    pub(super) fn poll_event<'a>(
+        &mut self,
+        inbox: &'a mut Inbox,
+        outbox: &mut Outbox,
+    ) -> Result<Option<Event<'a>>, Error> {
+        match &self.phase {
+            Phase::Accepting(policy) => {
+                let answered = server::answer(policy, inbox, outbox);
+                self.opened(answered)
+            }
+            Phase::Dialing(expected) => {
+                let verified = expected.verify(inbox);
+                self.opened(verified)
+            }
+            Phase::Open | Phase::CloseSent => self.poll_frames(inbox, outbox),
+            Phase::Ended => Ok(None),
+        }
+    }
+
+    fn opened<'a>(&mut self, handshake: Result<bool, Error>) -> Result<Option<Event<'a>>, Error> {
+        match handshake {
+            Ok(false) => Ok(None),
+            Ok(true) => {
+                self.phase = Phase::Open;
+                Ok(Some(Event::Opened))
+            }
+            Err(error) => {
+                self.phase = Phase::Ended;
+                Err(error)
+            }
+        }
+    }
+
+    fn poll_frames<'a>(
+        &mut self,
+        inbox: &'a mut Inbox,
+        outbox: &mut Outbox,
+    ) -> Result<Option<Event<'a>>, Error> {
+        match self.decoder.next(inbox) {
+            Ok(None) => Ok(None),
+            Ok(Some(Incoming::Message(message))) => Ok(Some(Event::Message(message))),
+            Ok(Some(Incoming::Ping(payload))) => {
+                self.control(Control::Pong, payload, outbox);
+                Ok(Some(Event::Ping))
+            }
+            Ok(Some(Incoming::Pong)) => Ok(Some(Event::Pong)),
+            Ok(Some(Incoming::Close(reason))) => {
+                // The answer repeats the code (section 5.5.1).
+                let (payload, length) = match reason.code {
+                    Some(code) => frame::close_payload(code, ""),
+                    None => ([0; frame::MAX_CONTROL_BYTES], 0),
+                };
+                self.control(Control::Close, &payload[..length], outbox);
+                self.phase = Phase::Ended;
+                Ok(Some(Event::Closed(reason)))
+            }
+            Err(error) => {
+                self.close(error.close_code(), &error.to_string(), outbox);
+                self.phase = Phase::Ended;
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn send(&mut self, message: Message<'_>, outbox: &mut Outbox) {
+        if !self.is_open() {
+            return;
+        }
+        let mask = self.masks.as_mut().map(|masks| masks.next());
+        let mut header = [0; 14];
+        let length = frame::write_header(message, mask, &mut header);
+        outbox.push(&header[..length]);
+        let payload = outbox.push_mut(message.payload);
+        if let Some(mask) = mask {
+            frame::apply_mask(payload, mask);
+        }
+    }
+
+    pub(super) fn ping(&mut self, outbox: &mut Outbox) -> bool {
+        let is_open = self.is_open();
+        self.control(Control::Ping, &[], outbox);
+        is_open
+    }
+
+    pub(super) fn close(&mut self, code: u16, reason: &str, outbox: &mut Outbox) {
+        match self.phase {
+            Phase::Open => {
+                let (payload, length) = frame::close_payload(code, reason);
+                self.control(Control::Close, &payload[..length], outbox);
+                self.phase = Phase::CloseSent;
+            }
+            Phase::Accepting(_) => {
+                server::refuse(503, "the relay is shutting down", outbox);
+                self.phase = Phase::Ended;
+            }
+            Phase::Dialing(_) => self.phase = Phase::Ended,
+            Phase::CloseSent | Phase::Ended => {}
+        }
+    }
+
+    /// Owes a control frame, unless a close frame was sent: nothing follows that.
+    fn control(&mut self, control: Control, payload: &[u8], outbox: &mut Outbox) {
+        if self.is_open() {
+            let mask = self.masks.as_mut().map(|masks| masks.next());
+            let (frame, length) = frame::control(control, payload, mask);
+            outbox.push(&frame[..length]);
+        }
+    }
+}

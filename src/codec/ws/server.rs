@@ -1,0 +1,246 @@
+//! The opening handshake as a server (RFC 6455, section 4.2).
+
+use httparse::{Header, Request, Status};
+use tungstenite::handshake::derive_accept_key;
+
+use crate::codec::Error;
+use crate::codec::http::{MAX_HEAD_BYTES, MAX_HEADERS, has_token, header, reason_phrase, tokens};
+use crate::reactor::inbox::Inbox;
+use crate::reactor::outbox::Outbox;
+
+/// The length of a base64-encoded key of 16 bytes.
+const KEY_CHARS: usize = 24;
+
+/// What a browser or a passer-by reads who opens the port in the address bar.
+const FRIENDLY_PAGE: &str = "\
+This is a Veylor endpoint. It speaks WebSocket, not plain HTTP.
+
+Connect a WebSocket client to this very address, with ws:// in front, for example
+
+    python -m websockets ws://HOST:PORT/
+    new WebSocket(\"ws://HOST:PORT/\")
+";
+
+/// Whom an endpoint lets in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// Browser origins besides the endpoint's own; `*` allows all.
+    pub allowed_origins: Vec<String>,
+    /// Subprotocols to agree to when a client offers them, best first.
+    pub subprotocols: Vec<String>,
+    /// Whether everyone is sent away because the endpoint is full.
+    pub full: bool,
+}
+
+/// A refusal: status and what was wrong.
+type Refusal = (u16, &'static str);
+
+/// Answers a request as soon as it is all there. Says whether the connection is open now.
+pub(super) fn answer(
+    policy: &Policy,
+    inbox: &mut Inbox,
+    outbox: &mut Outbox,
+) -> Result<bool, Error> {
+    match understand(policy, inbox.bytes()) {
+        Ok(None) => Ok(false),
+        Ok(Some((head_bytes, response))) => {
+            inbox.take(head_bytes);
+            outbox.push(response.as_bytes());
+            Ok(true)
+        }
+        Err((status, reason)) => {
+            refuse(status, reason, outbox);
+            Err(Error::Refused { status, reason })
+        }
+    }
+}
+
+/// Owes an HTTP answer that says why there will be no WebSocket.
+pub(super) fn refuse(status: u16, reason: &str, outbox: &mut Outbox) {
+    let extra = match status {
+        405 => "Allow: GET\r\n",
+        426 => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
+        503 => "Retry-After: 5\r\n",
+        _ => "",
+    };
+    let connection = if status == 426 { "Upgrade, close" } else { "close" };
+    let page = if status == 426 { FRIENDLY_PAGE } else { "" };
+    let body = format!("{status} {}: {reason}\n{page}", reason_phrase(status));
+    let head = format!(
+        "HTTP/1.1 {status} {}\r\nConnection: {connection}\r\n{extra}\
+         Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n\
+         Content-Length: {}\r\n\r\n",
+        reason_phrase(status),
+        body.len(),
+    );
+    outbox.push(head.as_bytes());
+    outbox.push(body.as_bytes());
+}
+
+/// The length of the request and the response to it, `None` if more must come.
+fn understand(policy: &Policy, bytes: &[u8]) -> Result<Option<(usize, String)>, Refusal> {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut request = Request::new(&mut headers);
+    let head = &bytes[..bytes.len().min(MAX_HEAD_BYTES)];
+    match request.parse(head) {
+        Ok(Status::Complete(head_bytes)) => Ok(Some((head_bytes, agree(policy, &request)?))),
+        Ok(Status::Partial) if head.len() == MAX_HEAD_BYTES => {
+            Err((431, "the request's head is above 16 KiB"))
+        }
+        Ok(Status::Partial) => Ok(None),
+        Err(httparse::Error::TooManyHeaders) => Err((431, "too many headers")),
+        Err(_) => Err((400, "not an HTTP request")),
+    }
+}
+
+fn agree(policy: &Policy, request: &Request<'_, '_>) -> Result<String, Refusal> {
+    let headers = &*request.headers;
+    if request.method != Some("GET") {
+        return Err((405, "a WebSocket handshake is a GET"));
+    }
+    if !has_token(headers, "Upgrade", "websocket") {
+        return Err((426, "this endpoint speaks WebSocket"));
+    }
+    if request.version != Some(1) {
+        return Err((400, "a WebSocket handshake needs HTTP/1.1"));
+    }
+    if !has_token(headers, "Connection", "upgrade") {
+        return Err((400, "the Connection header does not name Upgrade"));
+    }
+    if header(headers, "Sec-WebSocket-Version") != Some("13") {
+        return Err((426, "only WebSocket version 13 is spoken here"));
+    }
+    let Some(host) = header(headers, "Host") else { return Err((400, "no Host header")) };
+    let key = header(headers, "Sec-WebSocket-Key").filter(|key| is_key(key));
+    let Some(key) = key else { return Err((400, "no Sec-WebSocket-Key of 16 bytes")) };
+    if let Some(origin) = header(headers, "Origin")
+        && !is_allowed(policy, origin, host)
+    {
+        return Err((403, "pages of this origin may not connect; see allowed_origins"));
+    }
+    if policy.full {
+        return Err((503, "the endpoint has all the clients it may have; see max_clients"));
+    }
+    Ok(response(policy, headers, key))
+}
+
+fn response(policy: &Policy, headers: &[Header<'_>], key: &str) -> String {
+    let accept = derive_accept_key(key.as_bytes());
+    let offered = |ours: &&String| tokens(headers, "Sec-WebSocket-Protocol").any(|o| o == *ours);
+    let subprotocol = match policy.subprotocols.iter().find(offered) {
+        Some(agreed) => format!("Sec-WebSocket-Protocol: {agreed}\r\n"),
+        None => String::new(),
+    };
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {accept}\r\n{subprotocol}\r\n"
+    )
+}
+
+fn is_key(key: &str) -> bool {
+    key.len() == KEY_CHARS
+        && data_encoding::BASE64.decode(key.as_bytes()).is_ok_and(|bytes| bytes.len() == 16)
+}
+
+/// Whether a page may connect: its origin is named, or is the endpoint's own.
+fn is_allowed(policy: &Policy, origin: &str, host: &str) -> bool {
+    let named = |allowed: &String| allowed == "*" || allowed.eq_ignore_ascii_case(origin);
+    let own = origin.split_once("://").is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(host));
+    own || policy.allowed_origins.iter().any(named)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REQUEST: &str = "GET / HTTP/1.1\r\nHost: localhost:8765\r\nUpgrade: WebSocket\r\n\
+        Connection: keep-alive, Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+        Sec-WebSocket-Version: 13\r\n\r\n";
+
+    fn answered(policy: &Policy, request: &str) -> (Result<bool, Error>, String) {
+        let mut inbox = Inbox::default();
+        let mut outbox = Outbox::default();
+        let mut result = Ok(false);
+        for byte in request.bytes() {
+            inbox.push(&[byte]);
+            result = answer(policy, &mut inbox, &mut outbox);
+            if result != Ok(false) {
+                break;
+            }
+        }
+        (result, String::from_utf8(outbox.bytes().to_vec()).unwrap())
+    }
+
+    fn status(request: &str) -> u16 {
+        match answered(&Policy::default(), request).0 {
+            Ok(true) => 101,
+            Ok(false) => 0,
+            Err(Error::Refused { status, .. }) => status,
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn request_of_the_rfc_is_accepted() {
+        let (result, response) = answered(&Policy::default(), REQUEST);
+        assert_eq!(result, Ok(true));
+        assert!(response.contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
+        assert!(!response.contains("Sec-WebSocket-Protocol"));
+    }
+
+    #[test]
+    fn malformed_requests_are_told_what_is_wrong() {
+        let without = |line: &str| REQUEST.replace(line, "X-Gone: ");
+        assert_eq!(status(&without("Host: ")), 400);
+        assert_eq!(status(&without("Connection: ")), 400);
+        assert_eq!(status(&without("Sec-WebSocket-Key: ")), 400);
+        assert_eq!(status(&without("Sec-WebSocket-Version: ")), 426);
+        assert_eq!(status(&without("Upgrade: ")), 426);
+        assert_eq!(status(&REQUEST.replace("Version: 13", "Version: 8")), 426);
+        assert_eq!(status(&REQUEST.replace("dGhl", "dGh")), 400);
+        assert_eq!(status(&REQUEST.replace("dGhl", "!!!!")), 400);
+        assert_eq!(status(&REQUEST.replace("GET", "POST")), 405);
+        assert_eq!(status(&REQUEST.replace("HTTP/1.1", "HTTP/1.0")), 400);
+        assert_eq!(status("\x16\x03\x01\x02\x00\x01"), 400);
+        assert_eq!(status(&REQUEST[..REQUEST.len() - 2]), 0);
+    }
+
+    #[test]
+    fn head_has_a_limit() {
+        let long = REQUEST.replace("/ HTTP", &format!("/{} HTTP", "x".repeat(MAX_HEAD_BYTES)));
+        assert_eq!(status(&long), 431);
+        let many = REQUEST.replace("\r\n\r\n", &"\r\nX: y".repeat(MAX_HEADERS)) + "\r\n\r\n";
+        assert_eq!(status(&many), 431);
+    }
+
+    #[test]
+    fn page_of_another_origin_is_refused_unless_named() {
+        let from = |origin: &str| {
+            REQUEST.replace("Upgrade: W", &format!("Origin: {origin}\r\nUpgrade: W"))
+        };
+        let policy =
+            Policy { allowed_origins: vec!["https://desk.example".into()], ..Policy::default() };
+        let result = |origin| answered(&policy, &from(origin)).0.is_ok();
+        assert!(result("https://DESK.example"));
+        assert!(result("http://localhost:8765"));
+        assert!(!result("http://localhost:3000"));
+        assert!(!result("https://evil.example"));
+        assert!(!result("null"));
+    }
+
+    #[test]
+    fn subprotocol_is_the_first_of_ours_that_was_offered() {
+        let policy = Policy { subprotocols: vec!["v2".into(), "v1".into()], ..Policy::default() };
+        let request =
+            REQUEST.replace("Upgrade: W", "Sec-WebSocket-Protocol: v0, v1, v2\r\nUpgrade: W");
+        assert!(answered(&policy, &request).1.contains("Sec-WebSocket-Protocol: v2\r\n"));
+        assert!(!answered(&Policy::default(), &request).1.contains("Sec-WebSocket-Protocol"));
+    }
+
+    #[test]
+    fn passer_by_gets_a_friendly_page() {
+        let (_, page) = answered(&Policy::default(), "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert!(page.starts_with("HTTP/1.1 426 Upgrade Required\r\n"));
+        assert!(page.contains("This is a Veylor endpoint"));
+    }
+}

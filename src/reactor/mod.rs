@@ -1,0 +1,9 @@
+//! Readiness, time and byte queues. No protocol.
+
+pub mod inbox;
+pub mod mailbox;
+pub mod outbox;
+pub mod poller;
+pub mod table;
+pub mod target;
+pub mod timers;
