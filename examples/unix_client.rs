@@ -6,7 +6,8 @@
 //! ```
 //!
 //! A message on the socket is its length, 4 bytes big-endian, and then its payload. Each message is
-//! a line on stdout; one that is not UTF-8 shows its length. The end of the stream is told on stderr.
+//! a line on stdout; one that is not UTF-8 shows its length. The end of the stream is told on
+//! stderr.
 
 #![expect(clippy::print_stderr, reason = "a program reports on stderr")]
 

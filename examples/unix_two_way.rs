@@ -6,8 +6,8 @@
 //! ```
 //!
 //! A message on the socket is its length, 4 bytes big-endian, and then its payload. Each line of
-//! stdin is sent as a message (an empty line is not: a length of 0 is not valid); Veylor forwards it
-//! to the source. Each message that arrives is a line on stdout; one that is not UTF-8 shows its
+//! stdin is sent as a message (an empty line is not: a length of 0 is not valid); Veylor forwards
+//! it to the source. Each message that arrives is a line on stdout; one that is not UTF-8 shows its
 //! length. The end of stdin (Ctrl-D) ends the connection.
 
 #![expect(clippy::print_stderr, reason = "a program reports on stderr")]
@@ -34,7 +34,7 @@ fn talk(path: &str) -> Result<(), Box<dyn Error>> {
     let stream =
         UnixStream::connect(path).map_err(|error| format!("cannot connect to {path}: {error}"))?;
     let mut input = BufReader::new(stream.try_clone()?);
-    // Reading stdin blocks, so it has a thread of its own; the stream works in both directions at once.
+    // Reading stdin blocks, so it has a thread of its own; a stream works both ways at once.
     thread::spawn(move || {
         if let Err(error) = send_lines(&stream) {
             eprintln!("unix_two_way: cannot send: {error}");

@@ -5,9 +5,9 @@
 //! cargo run --example ws_two_way -- ws://127.0.0.1:8765
 //! ```
 //!
-//! Each line of stdin is sent as a text message; Veylor forwards it to the source. Each message that
-//! arrives is a line on stdout; binary ones show their length. The end of stdin (Ctrl-D) closes the
-//! connection. The code and the reason of the close go to stderr.
+//! Each line of stdin is sent as a text message; Veylor forwards it to the source. Each message
+//! that arrives is a line on stdout; binary ones show their length. The end of stdin (Ctrl-D)
+//! closes the connection. The code and the reason of the close go to stderr.
 
 #![expect(clippy::print_stderr, reason = "a program reports on stderr")]
 

@@ -5,8 +5,8 @@
 
 A message on the socket is its length, 4 bytes big-endian, and then its payload. Each line of stdin
 is sent as a message (an empty line is not: a length of 0 is not valid); Veylor forwards it to the
-source. Each message that arrives is a line on stdout; one that is not UTF-8 shows its length. The end
-of stdin (Ctrl-D) ends the connection.
+source. Each message that arrives is a line on stdout; one that is not UTF-8 shows its length. The
+end of stdin (Ctrl-D) ends the connection.
 """
 
 import os
@@ -29,7 +29,7 @@ def talk(path: str) -> None:
 
 
 def send_lines(stream: socket.socket) -> None:
-    # A file object of its own: at exit Python waits for sys.stdin, which this thread may be reading.
+    # A file object of its own: this thread may be reading it while Python closes sys.stdin.
     with open(0, "rb", closefd=False) as stdin:
         try:
             for line in stdin:
@@ -66,7 +66,7 @@ def main() -> int:
     try:
         talk(path)
     except BrokenPipeError:
-        # Whoever read our output (`| head`) has seen enough. Python must not try to flush it at exit.
+        # Whoever read our output (`| head`) has seen enough. Python must not flush it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         return 130

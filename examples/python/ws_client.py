@@ -38,7 +38,7 @@ def main() -> int:
     try:
         receive(url)
     except BrokenPipeError:
-        # Whoever read our output (`| head`) has seen enough. Python must not try to flush it at exit.
+        # Whoever read our output (`| head`) has seen enough. Python must not flush it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         return 130

@@ -31,7 +31,7 @@ def talk(url: str) -> None:
 
 
 def send_lines(socket: ClientConnection) -> None:
-    # A file object of its own: at exit Python waits for sys.stdin, which this thread may be reading.
+    # A file object of its own: this thread may be reading it while Python closes sys.stdin.
     with open(0, encoding="utf-8", closefd=False) as stdin:
         try:
             for line in stdin:
@@ -53,7 +53,7 @@ def main() -> int:
     try:
         talk(url)
     except BrokenPipeError:
-        # Whoever read our output (`| head`) has seen enough. Python must not try to flush it at exit.
+        # Whoever read our output (`| head`) has seen enough. Python must not flush it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         return 130

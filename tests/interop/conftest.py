@@ -38,7 +38,7 @@ def raw():
     opened = []
 
     def connect(port):
-        opened.append(RawHttp(port))
+        opened.append(RawHttp.dial(port))
         return opened[-1]
 
     yield connect

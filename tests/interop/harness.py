@@ -163,15 +163,47 @@ class Tls:
 
     def __init__(self, folder):
         folder.mkdir()
-        self.ca, self.cert, self.key = (str(folder / name) for name in ("ca.pem", "cert.pem", "key.pem"))
+        self.ca, self.cert, self.key = (
+            str(folder / name) for name in ("ca.pem", "cert.pem", "key.pem")
+        )
         ca_key, request, names = (str(folder / name) for name in ("ca.key", "cert.csr", "names"))
-        Path(names).write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n")
+        Path(names).write_text(
+            "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n"
+        )
         new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        self._openssl("req", "-x509", *new_key, "-keyout", ca_key, "-out", self.ca, "-days", "2",
-                      "-subj", "/CN=Veylor test authority")
-        self._openssl("req", *new_key, "-keyout", self.key, "-out", request, "-subj", "/CN=localhost")
-        self._openssl("x509", "-req", "-in", request, "-CA", self.ca, "-CAkey", ca_key,
-                      "-CAcreateserial", "-out", self.cert, "-days", "2", "-extfile", names)
+        self._openssl(
+            "req",
+            "-x509",
+            *new_key,
+            "-keyout",
+            ca_key,
+            "-out",
+            self.ca,
+            "-days",
+            "2",
+            "-subj",
+            "/CN=Veylor test authority",
+        )
+        self._openssl(
+            "req", *new_key, "-keyout", self.key, "-out", request, "-subj", "/CN=localhost"
+        )
+        self._openssl(
+            "x509",
+            "-req",
+            "-in",
+            request,
+            "-CA",
+            self.ca,
+            "-CAkey",
+            ca_key,
+            "-CAcreateserial",
+            "-out",
+            self.cert,
+            "-days",
+            "2",
+            "-extfile",
+            names,
+        )
 
     @staticmethod
     def _openssl(*args):
@@ -192,10 +224,12 @@ class Relay(Child):
 
     def wait_listening(self):
         """Waits for the endpoints without dialling them."""
+
         def is_up():
             assert self.process.poll() is None, f"exit code {self.wait()}: {self.output}"
             return (self.ws_port is None or tcp_port_listens(self.ws_port)) and (
-                self.unix_path is None or unix_path_listens(self.unix_path))
+                self.unix_path is None or unix_path_listens(self.unix_path)
+            )
 
         wait_until(is_up, f"{self.argv} listens")
 
@@ -237,7 +271,7 @@ class World:
         for relay in self.relays:
             print(f"--- {relay.argv}", relay.output, sep="\n")
 
-    def _adopt(self, child):
+    def adopt(self, child):
         self.ending.callback(child.end)
         return child
 
@@ -251,17 +285,19 @@ class World:
 
     def source(self, kind="python ws", *args, echo=False):
         language, scheme = kind.split()
-        return self._adopt(Source(language, *args, echo=echo, tls=self.tls if scheme == "wss" else None))
+        return self.adopt(
+            Source(language, *args, echo=echo, tls=self.tls if scheme == "wss" else None)
+        )
 
     def source_again(self, source):
         """The same source, started anew at the same port, after its end."""
         source.end()
         args = ("--port", str(source.port), *source.args)
-        return self._adopt(Source(source.language, *args, tls=source.tls, echo=source.echo))
+        return self.adopt(Source(source.language, *args, tls=source.tls, echo=source.echo))
 
     def run(self, *args, **options):
         """The program with any arguments."""
-        relay = self._adopt(Relay(*args, **options))
+        relay = self.adopt(Relay(*args, **options))
         self.relays.append(relay)
         return relay
 
@@ -293,7 +329,7 @@ class World:
     def dial(self, kind, relay, *args):
         language, wire = kind.split()
         target = relay.ws_url if wire == "ws" else str(relay.unix_path)
-        return self._adopt(Client(language, wire, target, *args))
+        return self.adopt(Client(language, wire, target, *args))
 
     def client(self, kind, relay, source, *args):
         """A client that the relay has let in: what the source sends from now on will reach it.
@@ -314,9 +350,13 @@ class World:
 class RawHttp:
     """A TCP connection for bytes that no library would send."""
 
-    def __init__(self, port):
-        self.socket = socket.create_connection(("127.0.0.1", port), PATIENCE)
-        self.input = b""
+    def __init__(self, stream):
+        self.socket, self.input = stream, b""
+        self.socket.settimeout(PATIENCE)
+
+    @classmethod
+    def dial(cls, port):
+        return cls(socket.create_connection(("127.0.0.1", port), PATIENCE))
 
     def close(self):
         self.socket.close()
@@ -334,7 +374,9 @@ class RawHttp:
             "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
         }
         usual.update({name.replace("_", "-"): value for name, value in changed.items()})
-        lines = [f"{name}: {value}" for name, value in [*usual.items(), *headers] if value is not None]
+        lines = [
+            f"{name}: {value}" for name, value in [*usual.items(), *headers] if value is not None
+        ]
         self.send("\r\n".join([f"{method} / {version}", *lines, "", ""]).encode())
 
     def response(self):
@@ -356,7 +398,7 @@ class RawHttp:
         """Sends a frame, right or wrong."""
         self.send(encoded_frame(opcode, payload, fin, rsv, mask, length))
 
-    def _exactly(self, size):
+    def exactly(self, size):
         while len(self.input) < size:
             data = self.socket.recv(65536)
             if not data:
@@ -367,14 +409,14 @@ class RawHttp:
 
     def read_frame(self):
         """The opcode and the payload of the next frame; EOFError at the end of the stream."""
-        first, second = self._exactly(2)
+        first, second = self.exactly(2)
         length = second & 0x7F
         if length == 126:
-            (length,) = struct.unpack(">H", self._exactly(2))
+            (length,) = struct.unpack(">H", self.exactly(2))
         elif length == 127:
-            (length,) = struct.unpack(">Q", self._exactly(8))
-        key = self._exactly(4) if second & 0x80 else b""
-        payload = self._exactly(length)
+            (length,) = struct.unpack(">Q", self.exactly(8))
+        key = self.exactly(4) if second & 0x80 else b""
+        payload = self.exactly(length)
         return first & 0x0F, masked(payload, key) if key else payload
 
     def close_code(self):

@@ -104,7 +104,9 @@ function adoptUnix(socket) {
     if (what === 'send') {
       pieces(framed(Buffer.from(data, 'base64')), fragments).forEach((part) => socket.write(part));
     } else if (what === 'count') {
-      for (let number = 0; number < count; number++) socket.write(framed(Buffer.from(String(number))));
+      for (let number = 0; number < count; number++) {
+        socket.write(framed(Buffer.from(String(number))));
+      }
     } else if (what === 'close') {
       socket.end();
     } else if (what === 'drop') {

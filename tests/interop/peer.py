@@ -189,7 +189,9 @@ async def main():
     current = []
     run = {"source": run_source, "ws": run_ws, "unix": run_unix}[options.role]
     peer = asyncio.ensure_future(run(options, current))
-    await asyncio.wait([asyncio.ensure_future(obey_stdin(current)), peer], return_when="FIRST_COMPLETED")
+    await asyncio.wait(
+        [asyncio.ensure_future(obey_stdin(current)), peer], return_when="FIRST_COMPLETED"
+    )
     if peer.done():
         peer.result()
 

@@ -11,11 +11,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
 
 PAGE = """<!doctype html>
 <script>
-  const tell = (event, data) => fetch('/tell', {method: 'POST', body: JSON.stringify({event, data})});
+  const tell = (event, data) =>
+    fetch('/tell', {method: 'POST', body: JSON.stringify({event, data})});
   const socket = new WebSocket('RELAY');
   const got = [];
   socket.binaryType = 'arraybuffer';
@@ -73,13 +76,26 @@ def browse(tmp_path):
     browsers = []
 
     def visit(url):
-        browsers.append(subprocess.Popen(
-            [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-             "--no-proxy-server", "--no-first-run", "--disable-background-networking",
-             f"--user-data-dir={tmp_path / str(len(browsers))}", url],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        ))
+        browsers.append(
+            subprocess.Popen(
+                [
+                    CHROMIUM,
+                    "--headless",
+                    "--no-sandbox",
+                    "--disable-gpu",
+                    "--disable-dev-shm-usage",
+                    "--no-proxy-server",
+                    "--no-first-run",
+                    "--disable-background-networking",
+                    f"--user-data-dir={tmp_path / str(len(browsers))}",
+                    url,
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        )
 
     yield visit
     for browser in browsers:

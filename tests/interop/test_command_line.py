@@ -24,7 +24,13 @@ performance:
 def test_check_prints_all_problems(world):
     check = world.run("check", "-c", world.config(BAD))
     assert check.wait() == 2
-    for problem in ("sources[0].url", "slow_client", "sources[1]", "websocket_port", "max_queue_bytes"):
+    for problem in (
+        "sources[0].url",
+        "slow_client",
+        "sources[1]",
+        "websocket_port",
+        "max_queue_bytes",
+    ):
         assert problem in check.output
 
 
@@ -67,7 +73,14 @@ def test_relay_runs_without_a_file(world):
     source = world.source("python ws", echo=True)
     port, path = world.free_port(), world.folder / "relay.sock"
     relay = world.run(
-        "relay", source.url, "--ws", f"127.0.0.1:{port}", "--unix", str(path), ws_port=port, unix_path=path
+        "relay",
+        source.url,
+        "--ws",
+        f"127.0.0.1:{port}",
+        "--unix",
+        str(path),
+        ws_port=port,
+        unix_path=path,
     )
     relay.wait_listening()
     source.expect_open()

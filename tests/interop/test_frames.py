@@ -1,8 +1,9 @@
 """Wrong bytes: the peer gets the right close code, nobody else notices."""
 
+import base64
+import hashlib
 import socket
 import struct
-import threading
 
 import pytest
 
@@ -36,7 +37,10 @@ WRONG = {
     "ping too long": (1002, [dict(opcode=PING, payload=b"x" * 126)]),
     "ping in fragments": (1002, [dict(opcode=PING, payload=b"x", fin=False)]),
     "continuation of nothing": (1002, [dict(opcode=CONTINUATION, payload=b"x")]),
-    "text within fragments": (1002, [dict(opcode=TEXT, payload=b"x", fin=False), dict(opcode=TEXT, payload=b"x")]),
+    "text within fragments": (
+        1002,
+        [dict(opcode=TEXT, payload=b"x", fin=False), dict(opcode=TEXT, payload=b"x")],
+    ),
     "close of one byte": (1002, [dict(opcode=CLOSE, payload=b"x")]),
     "close code 999": (1002, [dict(opcode=CLOSE, payload=close_payload(999))]),
     "close code 1005": (1002, [dict(opcode=CLOSE, payload=close_payload(1005))]),
@@ -44,9 +48,21 @@ WRONG = {
     "close reason not UTF-8": (1007, [dict(opcode=CLOSE, payload=close_payload(1000, b"\xff"))]),
     "text not UTF-8": (1007, [dict(opcode=TEXT, payload=b"\xce\xba\xff")]),
     "text cut in a character": (1007, [dict(opcode=TEXT, payload="é".encode()[:1])]),
-    "text not UTF-8 over fragments": (1007, [dict(opcode=TEXT, payload=b"\xf0\x9f", fin=False), dict(opcode=CONTINUATION, payload=b"xx")]),
+    "text not UTF-8 over fragments": (
+        1007,
+        [
+            dict(opcode=TEXT, payload=b"\xf0\x9f", fin=False),
+            dict(opcode=CONTINUATION, payload=b"xx"),
+        ],
+    ),
     "too large": (1009, [dict(opcode=BINARY, payload=b"x" * (LIMIT + 1))]),
-    "too large in fragments": (1009, [dict(opcode=BINARY, payload=b"x" * LIMIT, fin=False), dict(opcode=CONTINUATION, payload=b"x")]),
+    "too large in fragments": (
+        1009,
+        [
+            dict(opcode=BINARY, payload=b"x" * LIMIT, fin=False),
+            dict(opcode=CONTINUATION, payload=b"x"),
+        ],
+    ),
     "too large by its announcement": (1009, [dict(opcode=BINARY, length=1 << 40)]),
 }
 
@@ -87,7 +103,11 @@ def test_close_is_echoed(scene, raw, code):
     connection.frame(CLOSE, b"" if code is None else close_payload(code))
     opcode, payload = connection.read_frame()
     assert opcode == CLOSE
-    assert payload in (b"", close_payload(1000)) if code is None else payload[:2] == close_payload(code)
+    assert (
+        payload in (b"", close_payload(1000))
+        if code is None
+        else payload[:2] == close_payload(code)
+    )
     assert connection.ends()
 
 
@@ -132,9 +152,6 @@ class RawSource:
         self.url = f"ws://127.0.0.1:{self.listener.getsockname()[1]}"
 
     def accept(self):
-        import base64
-        import hashlib
-
         stream, _ = self.listener.accept()
         stream.settimeout(10)
         head = b""
@@ -142,7 +159,9 @@ class RawSource:
             data = stream.recv(65536)
             assert data, "hung up within the handshake"
             head += data
-        lines = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:] if ": " in line)
+        lines = dict(
+            line.split(": ", 1) for line in head.decode().split("\r\n")[1:] if ": " in line
+        )
         key = {name.lower(): value for name, value in lines.items()}["sec-websocket-key"]
         accept = base64.b64encode(
             hashlib.sha1((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()
@@ -151,9 +170,7 @@ class RawSource:
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             f"Sec-WebSocket-Accept: {accept}\r\n\r\n".encode()
         )
-        connection = RawHttp.__new__(RawHttp)
-        connection.socket, connection.input = stream, b""
-        return connection
+        return RawHttp(stream)
 
 
 WRONG_FROM_SOURCE = {
@@ -195,10 +212,10 @@ def test_masks_of_frames_to_a_source_differ(world, raw):
         connection.frame(PING, b"?", mask=False)
         assert connection.read_frame() == (PONG, b"?")
         client.frame(TEXT, b"same")
-        head = connection._exactly(2)
+        head = connection.exactly(2)
         assert head == bytes([0x81, 0x84])
-        masks.add(connection._exactly(4))
-        connection._exactly(4)
+        masks.add(connection.exactly(4))
+        connection.exactly(4)
     assert len(masks) == 8
     connection.close()
     source.listener.close()

@@ -4,6 +4,8 @@ import subprocess
 
 import pytest
 
+from harness import Tls, wait_until
+
 CLIENTS = ["python ws", "node ws"]
 LANGUAGES = ["python", "node"]
 
@@ -14,7 +16,8 @@ def test_headers_and_path_reach_the_source(world, language):
     token.write_text("first-s3cret\n")
     source = world.source(f"{language} ws")
     headers = {"Authorization": f"Bearer ${{file:{token}}}", "X-Desk": "${env:DESK}"}
-    relay = world.relay(f"{source.url}/stream?pair=a%20b", {"headers": headers}, env={"DESK": "seven"})
+    url = f"{source.url}/stream?pair=a%20b"
+    relay = world.relay(url, {"headers": headers}, env={"DESK": "seven"})
     opened = source.expect_open()
     assert opened["path"] == "/stream?pair=a%20b"
     assert opened["headers"]["authorization"] == "Bearer first-s3cret"
@@ -63,8 +66,9 @@ def test_client_without_a_subprotocol_is_let_in(world, kind):
 def test_compression_offered_by_clients_is_declined(world, kind):
     source = world.source()
     relay = world.relay(source.url)
-    source.expect_open()
-    client = world.client(kind, relay, source)
+    assert source.expect_open()["extensions"] == []
+    client = world.dial(kind, relay)
+    assert client.expect("open")["extensions"] == []
     source.send("text", b"a" * 5000)
     assert client.receive() == ("text", b"a" * 5000)
 
@@ -72,7 +76,8 @@ def test_compression_offered_by_clients_is_declined(world, kind):
 def test_offer_of_an_extension_is_not_answered(world, raw):
     relay = world.relay(world.source().url)
     connection = raw(relay.ws_port)
-    connection.request(headers=[("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits")])
+    offer = "permessage-deflate; client_max_window_bits"
+    connection.request(headers=[("Sec-WebSocket-Extensions", offer)])
     status, head = connection.response()
     assert status == 101
     assert "sec-websocket-extensions" not in head.lower()
@@ -113,7 +118,8 @@ def test_any_origin_may_be_allowed(world, raw):
 def test_plain_get_is_told_what_this_is(world):
     relay = world.relay(world.source().url)
     curl = ["curl", "-sS", "-i", "--noproxy", "*", "--max-time", "10"]
-    done = subprocess.run([*curl, f"http://127.0.0.1:{relay.ws_port}/"], capture_output=True, timeout=15)
+    url = f"http://127.0.0.1:{relay.ws_port}/"
+    done = subprocess.run([*curl, url], capture_output=True, timeout=15)
     assert done.returncode == 0, done.stderr
     head, _, page = done.stdout.decode().partition("\r\n\r\n")
     assert head.startswith("HTTP/1.1 426")
@@ -152,7 +158,8 @@ def test_garbage_instead_of_a_handshake_is_refused(world, raw):
     relay = world.relay(source.url)
     source.expect_open()
     bystander = world.client("python ws", relay, source)
-    for garbage in (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"\r\n\r\n\r\n", b"A" * 100_000, b"\x00" * 64):
+    tls_hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
+    for garbage in (tls_hello, b"\r\n\r\n\r\n", b"A" * 100_000, b"\x00" * 64):
         connection = raw(relay.ws_port)
         try:
             connection.send(garbage + b"\r\n\r\n")
@@ -172,8 +179,6 @@ def test_half_a_head_and_then_silence_is_cut(world, raw):
 
 
 def test_source_of_another_authority_is_not_trusted(world, tmp_path):
-    from harness import Tls, wait_until
-
     stranger = Tls(tmp_path / "stranger")
     source = world.source("python wss")
     relay = world.relay(source.url, {"ca_file": stranger.ca})

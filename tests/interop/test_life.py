@@ -170,7 +170,9 @@ def test_dead_socket_file_is_replaced_and_another_file_is_kept(world):
     dead = socket.socket(socket.AF_UNIX)
     dead.bind(str(path))
     dead.close()
-    config = {"sources": [{"url": source.url, "unix_socket_path": str(path), "unix_socket_mode": "0600"}]}
+    config = {
+        "sources": [{"url": source.url, "unix_socket_path": str(path), "unix_socket_mode": "0600"}]
+    }
     relay = world.run("-c", world.config(config), unix_path=path)
     relay.wait_listening()
     assert path.stat().st_mode & 0o777 == 0o600

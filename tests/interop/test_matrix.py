@@ -65,7 +65,10 @@ def messages(client):
 
 
 def large_messages():
-    return [("binary", os.urandom(MIB)), ("text", (EMOJI * MIB)[: len(EMOJI) * (MIB // len(EMOJI))])]
+    return [
+        ("binary", os.urandom(MIB)),
+        ("text", (EMOJI * MIB)[: len(EMOJI) * (MIB // len(EMOJI))]),
+    ]
 
 
 def test_text_stays_text_and_binary_stays_binary(pair):

@@ -10,12 +10,17 @@ from test_matrix import EMOJI, NOT_UTF8, large_messages
 @pytest.mark.parametrize("source_language", ["python", "node"])
 def test_peers_understand_each_other(world, source_language, client_language):
     source = world.source(f"{source_language} ws", "--subprotocol", "v1.json")
-    client = world._adopt(Client(client_language, "ws", source.url, "--subprotocol", "v1.json"))
+    client = world.adopt(Client(client_language, "ws", source.url, "--subprotocol", "v1.json"))
     assert source.expect("open")["subprotocol"] == "v1.json"
     assert client.expect("open")["extensions"] == ["permessage-deflate"]
     both = [(source, client), (client, source)]
     for sender, receiver in both:
-        for kind, payload in [("text", EMOJI), ("binary", NOT_UTF8), ("text", b""), *large_messages()]:
+        for kind, payload in [
+            ("text", EMOJI),
+            ("binary", NOT_UTF8),
+            ("text", b""),
+            *large_messages(),
+        ]:
             for fragments in (1, 3):
                 sender.send(kind, payload, fragments)
                 assert receiver.receive() == (kind, payload)
