@@ -1,0 +1,586 @@
+//! Makes settings of an input: fills defaults in, and finds what is wrong between values.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use super::input::{Input, RebroadcastInput, SourceInput, UnixSocketInput, WebSocketInput};
+use super::performance::Performance;
+use super::problem::{KeyPath, Problems};
+use super::settings::{Endpoint, Settings, Source};
+use super::target;
+use super::template::Template;
+use crate::net::listener::Address;
+use crate::net::url::WsUrl;
+use crate::relay::settings::{ChannelId, ChannelSettings, SourceId};
+
+/// The channel that all sources feed.
+const REBROADCAST: &str = "rebroadcast";
+
+/// The old default, kept for old files: all interfaces.
+const DEFAULT_HOST: &str = "0.0.0.0";
+const DEFAULT_REBROADCAST_PORT: u16 = 8765;
+const DEFAULT_MODE: u32 = 0o660;
+
+/// Settings of an input. They are of use only if no problem was added.
+pub(super) fn build(input: Input, problems: &mut Problems) -> Settings {
+    let performance = Performance::from(input.performance, problems);
+    let settings = Settings {
+        sources: Vec::new(),
+        channels: Vec::new(),
+        endpoints: Vec::new(),
+        coalesce: performance.coalesce,
+        warnings: Vec::new(),
+    };
+    let mut builder = Builder { performance, settings, listening: Vec::new(), problems };
+    let rebroadcasts = input.rebroadcast.is_enabled();
+    builder.sources(input.sources, rebroadcasts);
+    if rebroadcasts {
+        builder.rebroadcast(input.rebroadcast);
+    }
+    builder.settings
+}
+
+struct Builder<'a> {
+    performance: Performance,
+    settings: Settings,
+    /// Addresses so far, and the keys they come from.
+    listening: Vec<(KeyPath, Address)>,
+    problems: &'a mut Problems,
+}
+
+impl Builder<'_> {
+    fn sources(&mut self, inputs: Vec<SourceInput>, rebroadcasts: bool) {
+        let path = KeyPath::default().key("sources");
+        if inputs.is_empty() && !self.problems.mention(&path) {
+            let message = "there is nothing to dial: name a service, such as \
+                           `- url: wss://example.com/stream`";
+            self.problems.add(path, message);
+        }
+        let urls: Vec<Option<WsUrl>> = inputs.iter().map(|input| self.check(input)).collect();
+        let names = self.names(&inputs, &urls, rebroadcasts);
+        for (input, name) in inputs.into_iter().zip(names) {
+            self.source(name, input, rebroadcasts);
+        }
+    }
+
+    /// Resolves what a source dials with once, so that what is missing is told before the start.
+    fn check(&mut self, input: &SourceInput) -> Option<WsUrl> {
+        self.check_headers(input);
+        let mut subprotocols = HashSet::new();
+        if let Some(twice) = input.subprotocols.iter().find(|name| !subprotocols.insert(*name)) {
+            self.problems.add(input.path.key("subprotocols"), format!("{twice} is given twice"));
+        }
+        if let Some(Err(message)) = input.ca_file.as_deref().map(check_ca_file) {
+            self.problems.add(input.path.key("ca_file"), message);
+        }
+        self.check_url(&input.path.key("url"), input.url.as_ref())
+    }
+
+    fn check_headers(&mut self, input: &SourceInput) {
+        let mut names = HashSet::new();
+        for (name, value) in &input.headers {
+            let path = input.path.key("headers").key(name);
+            if let Err(error) = target::resolved_header(name, value) {
+                self.problems.add(path, error.to_string());
+            } else if !names.insert(name.to_ascii_lowercase()) {
+                self.problems.add(path, "is given twice, letters' case does not count");
+            }
+        }
+    }
+
+    fn check_url(&mut self, path: &KeyPath, url: Option<&Template>) -> Option<WsUrl> {
+        let Some(url) = url else {
+            if !self.problems.mention(path) {
+                self.problems.add(path.clone(), "is missing, such as wss://example.com/stream");
+            }
+            return None;
+        };
+        match target::resolved_url(url) {
+            Ok(url) if url.is_tls() && !cfg!(feature = "tls") => {
+                let message = "scheme \"wss\" needs a veylor that was built with the feature `tls`";
+                self.problems.add(path.clone(), message);
+                None
+            }
+            Ok(url) => Some(url),
+            Err(error) => {
+                self.problems.add(path.clone(), error.to_string());
+                None
+            }
+        }
+    }
+
+    /// Names as given, else from the urls' hosts, numbered where several have the same.
+    fn names(
+        &mut self,
+        inputs: &[SourceInput],
+        urls: &[Option<WsUrl>],
+        rebroadcasts: bool,
+    ) -> Vec<String> {
+        let mut taken = HashSet::new();
+        for (input, name) in inputs.iter().filter_map(|input| Some((input, input.name.as_ref()?))) {
+            let path = input.path.key("name");
+            if rebroadcasts && name == REBROADCAST {
+                self.problems.add(path, "\"rebroadcast\" names the channel of all sources");
+            } else if !taken.insert(name.clone()) {
+                self.problems.add(path, format!("{name:?} is the name of another source, too"));
+            }
+        }
+        taken.insert(REBROADCAST.to_owned());
+        let name_of = |(input, url): (&SourceInput, &Option<WsUrl>)| {
+            let host = || url.as_ref().map_or("source", |url| url.host());
+            input.name.clone().unwrap_or_else(|| unused_name(host(), &mut taken))
+        };
+        inputs.iter().zip(urls).map(name_of).collect()
+    }
+
+    fn source(&mut self, name: String, input: SourceInput, rebroadcasts: bool) {
+        let id = SourceId(self.settings.sources.len());
+        self.warn_of_idle_keys(&input);
+        let addresses = self.source_addresses(&input);
+        if addresses.is_empty() && !rebroadcasts {
+            self.refuse_deaf_source(&input.path);
+        } else if !addresses.is_empty() {
+            let origins = input.allowed_origins;
+            let channel = self.performance.channel(&name, vec![id], input.manners);
+            let subprotocols = input.subprotocols.clone();
+            let channel = ChannelSettings { allowed_origins: origins, subprotocols, ..channel };
+            self.channel(channel, addresses);
+        }
+        let Some(url) = input.url else { return };
+        self.settings.sources.push(Source {
+            relay: self.performance.source(name),
+            url,
+            headers: input.headers,
+            subprotocols: input.subprotocols,
+            ca_file: input.ca_file,
+        });
+    }
+
+    /// Adds the problem of a source without clients, unless it comes from another problem.
+    fn refuse_deaf_source(&mut self, path: &KeyPath) {
+        let rebroadcast = KeyPath::default().key(REBROADCAST);
+        let causes = [path.key("websocket_port"), path.key("unix_socket_path"), rebroadcast];
+        if !causes.iter().any(|cause| self.problems.mention(cause)) {
+            let message = "nobody could get its messages: give it a websocket_port or a \
+                           unix_socket_path, or enable rebroadcast";
+            self.problems.add(path.clone(), message);
+        }
+    }
+
+    fn source_addresses(&mut self, input: &SourceInput) -> Vec<(KeyPath, Address)> {
+        let path = &input.path;
+        let mut addresses = Vec::new();
+        if let Some(port) = input.websocket_port {
+            let key = path.key("websocket_host");
+            let host = self.host_or_default(&key, input.websocket_host.clone(), port);
+            addresses.push((path.key("websocket_port"), Address::Tcp { host, port }));
+        }
+        if let Some(socket) = input.unix_socket_path.clone() {
+            let address = unix_address(socket, input.unix_socket_mode);
+            addresses.push((path.key("unix_socket_path"), address));
+        }
+        addresses
+    }
+
+    fn rebroadcast(&mut self, input: RebroadcastInput) {
+        let path = KeyPath::default().key(REBROADCAST);
+        let mut addresses = Vec::new();
+        let mut allowed_origins = Vec::new();
+        if let Some(websocket) = input.websocket.filter(WebSocketInput::is_enabled) {
+            let path = path.key("websocket");
+            let port = websocket.port.unwrap_or(DEFAULT_REBROADCAST_PORT);
+            let host = self.host_or_default(&path.key("host"), websocket.host, port);
+            addresses.push((path.key("port"), Address::Tcp { host, port }));
+            allowed_origins = websocket.allowed_origins;
+        }
+        if let Some(unix_socket) = input.unix_socket.filter(UnixSocketInput::is_enabled) {
+            let path = path.key("unix_socket").key("path");
+            if let Some(socket) = unix_socket.path {
+                addresses.push((path, unix_address(socket, unix_socket.mode)));
+            } else if !self.problems.mention(&path) {
+                self.problems.add(path, "is missing, such as /run/veylor/all.sock");
+            }
+        }
+        let sources = (0..self.settings.sources.len()).map(SourceId).collect();
+        let channel = self.performance.channel(REBROADCAST, sources, input.manners);
+        let subprotocols = common_subprotocols(&self.settings.sources);
+        self.channel(ChannelSettings { allowed_origins, subprotocols, ..channel }, addresses);
+    }
+
+    fn channel(&mut self, channel: ChannelSettings, addresses: Vec<(KeyPath, Address)>) {
+        let id = ChannelId(self.settings.channels.len());
+        self.settings.channels.push(channel);
+        for (path, address) in addresses {
+            let other = self.listening.iter().find(|(_, other)| overlap(other, &address));
+            if let Some((other, _)) = other.filter(|_| !self.problems.mention(&path)) {
+                let message = format!("{address} is taken by {other} already");
+                self.problems.add(path.clone(), message);
+            }
+            self.listening.push((path, address.clone()));
+            self.settings.endpoints.push(Endpoint { channel: id, address });
+        }
+    }
+
+    fn host_or_default(&mut self, key: &KeyPath, host: Option<String>, port: u16) -> String {
+        host.unwrap_or_else(|| {
+            self.settings.warnings.push(format!(
+                "{key} is not set, so everyone who reaches this machine may connect to port \
+                 {port}: set it to 127.0.0.1, or to {DEFAULT_HOST} if that is intended"
+            ));
+            DEFAULT_HOST.to_owned()
+        })
+    }
+
+    fn warn_of_idle_keys(&mut self, input: &SourceInput) {
+        let without_port = input.websocket_port.is_none();
+        let without_socket = input.unix_socket_path.is_none();
+        let idle = [
+            ("websocket_host", input.websocket_host.is_some() && without_port, "websocket_port"),
+            (
+                "allowed_origins",
+                !input.allowed_origins.is_empty() && without_port,
+                "websocket_port",
+            ),
+            (
+                "unix_socket_mode",
+                input.unix_socket_mode.is_some() && without_socket,
+                "unix_socket_path",
+            ),
+        ];
+        for (key, _, other) in idle.into_iter().filter(|(_, is_idle, _)| *is_idle) {
+            let key = input.path.key(key);
+            self.settings.warnings.push(format!("{key} has no effect without {other}"));
+        }
+    }
+}
+
+impl RebroadcastInput {
+    fn is_enabled(&self) -> bool {
+        self.websocket.as_ref().is_some_and(WebSocketInput::is_enabled)
+            || self.unix_socket.as_ref().is_some_and(UnixSocketInput::is_enabled)
+    }
+}
+
+impl WebSocketInput {
+    fn is_enabled(&self) -> bool {
+        self.enabled.unwrap_or(true)
+    }
+}
+
+impl UnixSocketInput {
+    fn is_enabled(&self) -> bool {
+        self.enabled.unwrap_or(true)
+    }
+}
+
+/// A file without certificates would be trusted for nothing, and each dial would fail.
+fn check_ca_file(path: &Path) -> Result<(), String> {
+    let text = std::fs::read(path).map_err(|error| format!("cannot be read: {error}"))?;
+    if String::from_utf8_lossy(&text).contains("-----BEGIN CERTIFICATE-----") {
+        return Ok(());
+    }
+    Err("has no certificate in it (-----BEGIN CERTIFICATE-----)".to_owned())
+}
+
+fn unix_address(path: PathBuf, mode: Option<u32>) -> Address {
+    Address::Unix { path, mode: mode.unwrap_or(DEFAULT_MODE) }
+}
+
+/// `host`, or `host-2` and so on if that is taken.
+fn unused_name(host: &str, taken: &mut HashSet<String>) -> String {
+    let numbered = (2..).map(|number| format!("{host}-{number}"));
+    let mut names = std::iter::once(host.to_owned()).chain(numbered);
+    names.find(|name| taken.insert(name.clone())).expect("numbers do not run out")
+}
+
+/// What every source speaks, for a client of all of them.
+fn common_subprotocols(sources: &[Source]) -> Vec<String> {
+    let Some((first, others)) = sources.split_first() else { return Vec::new() };
+    let common = |subprotocol: &&String| {
+        others.iter().all(|source| source.subprotocols.contains(*subprotocol))
+    };
+    first.subprotocols.iter().filter(common).cloned().collect()
+}
+
+/// Whether two listeners cannot both have their addresses.
+fn overlap(one: &Address, other: &Address) -> bool {
+    match (one, other) {
+        (Address::Unix { path: one, .. }, Address::Unix { path: other, .. }) => one == other,
+        (Address::Tcp { host, port }, Address::Tcp { host: other, port: other_port }) => {
+            port == other_port && hosts_overlap(host, other)
+        }
+        (Address::Unix { .. }, Address::Tcp { .. })
+        | (Address::Tcp { .. }, Address::Unix { .. }) => false,
+    }
+}
+
+/// The same host, or all addresses of a family and one of them.
+fn hosts_overlap(one: &str, other: &str) -> bool {
+    let addresses = (one.parse::<IpAddr>(), other.parse::<IpAddr>());
+    match addresses {
+        (Ok(one), Ok(other)) => {
+            let covers = one.is_unspecified() || other.is_unspecified();
+            one == other || (covers && one.is_ipv4() == other.is_ipv4())
+        }
+        (Ok(address), Err(_)) | (Err(_), Ok(address)) if address.is_unspecified() => true,
+        _ => one.eq_ignore_ascii_case(other),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::time::Duration;
+
+    use super::super::input::PerformanceInput;
+    use super::super::parse;
+    use super::*;
+    use crate::relay::settings::{OnSourceLoss, SlowClient, UnixMessageType};
+
+    /// A source as `relay` and `target` tests need it.
+    pub(in super::super) fn source(url: &str) -> Source {
+        let input = PerformanceInput::default();
+        let performance = Performance::from(input, &mut Problems::default());
+        Source {
+            relay: performance.source("a".to_owned()),
+            url: Template::parse(url).unwrap(),
+            headers: Vec::new(),
+            subprotocols: Vec::new(),
+            ca_file: None,
+        }
+    }
+
+    fn problems(text: &str) -> Vec<String> {
+        parse(text).unwrap_err().to_string().lines().map(str::to_owned).collect()
+    }
+
+    fn problem(text: &str) -> String {
+        let problems = problems(text);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        problems.concat()
+    }
+
+    fn names(settings: &Settings) -> Vec<&str> {
+        settings.sources.iter().map(|source| source.relay.name.as_str()).collect()
+    }
+
+    fn tcp(host: &str, port: u16) -> Address {
+        Address::Tcp { host: host.to_owned(), port }
+    }
+
+    fn unix(path: &str) -> Address {
+        unix_address(PathBuf::from(path), None)
+    }
+
+    fn endpoints(settings: &Settings) -> Vec<(&str, &Address)> {
+        let name = |id: ChannelId| settings.channels[id.0].name.as_str();
+        settings.endpoints.iter().map(|e| (name(e.channel), &e.address)).collect()
+    }
+
+    #[test]
+    fn smallest_file_gets_the_documented_defaults() {
+        let settings =
+            parse("sources: [{url: 'ws://example.com/x', websocket_port: 8765}]").unwrap();
+        assert_eq!(names(&settings), ["example.com"]);
+        assert_eq!(endpoints(&settings), [("example.com", &tcp("0.0.0.0", 8765))]);
+        assert_eq!(settings.coalesce, Duration::from_micros(200));
+        let expected = ChannelSettings {
+            name: "example.com".to_owned(),
+            sources: vec![SourceId(0)],
+            max_queue_size: 1000,
+            max_queue_bytes: 1 << 20,
+            max_pause: Duration::from_millis(500),
+            slow_client: SlowClient::Disconnect,
+            on_source_loss: OnSourceLoss::Keep,
+            read_only: false,
+            max_client_message_size: 1 << 20,
+            max_clients: 1024,
+            allowed_origins: Vec::new(),
+            subprotocols: Vec::new(),
+            unix_message_type: UnixMessageType::Auto,
+        };
+        assert_eq!(settings.channels, [expected]);
+        let relay = &settings.sources[0].relay;
+        assert_eq!(relay.max_message_size, 16 << 20);
+        assert_eq!(relay.reconnect_delay, Duration::from_secs(5));
+        assert_eq!(relay.reconnect_max_delay, Duration::from_mins(1));
+        assert_eq!(relay.reconnect_max_attempts, 0);
+    }
+
+    #[test]
+    fn open_host_by_default_is_warned_of() {
+        let settings = parse("sources: [{url: 'ws://h', websocket_port: 8765}]").unwrap();
+        assert_eq!(
+            settings.warnings,
+            ["sources[0].websocket_host is not set, so everyone who reaches this machine may \
+              connect to port 8765: set it to 127.0.0.1, or to 0.0.0.0 if that is intended"]
+        );
+        let text = "sources: [{url: 'ws://h', websocket_port: 8765, websocket_host: 0.0.0.0}]";
+        assert_eq!(parse(text).unwrap().warnings, [""; 0]);
+    }
+
+    #[test]
+    fn port_and_socket_of_a_source_share_its_channel() {
+        let text = "\
+sources:
+  - name: a
+    url: ws://h
+    websocket_port: 1
+    websocket_host: '[::1]'
+    unix_socket_path: /tmp/a.sock
+    unix_socket_mode: '0600'
+    unix_message_type: binary
+    read_only: true
+    slow_client: drop_oldest
+    on_source_loss: close
+    allowed_origins: ['https://example.com']
+    max_clients: 5
+    subprotocols: [v2, v1]
+performance: {max_clients: 7}
+";
+        let settings = parse(text).unwrap();
+        let socket = Address::Unix { path: PathBuf::from("/tmp/a.sock"), mode: 0o600 };
+        assert_eq!(endpoints(&settings), [("a", &tcp("::1", 1)), ("a", &socket)]);
+        let [channel] = &settings.channels[..] else { panic!("one channel") };
+        assert_eq!(channel.unix_message_type, UnixMessageType::Binary);
+        assert_eq!(channel.slow_client, SlowClient::DropOldest);
+        assert_eq!(channel.on_source_loss, OnSourceLoss::Close);
+        assert!(channel.read_only);
+        assert_eq!(channel.max_clients, 5);
+        assert_eq!(channel.allowed_origins, ["https://example.com"]);
+        assert_eq!(channel.subprotocols, ["v2", "v1"]);
+        assert_eq!(settings.sources[0].subprotocols, ["v2", "v1"]);
+    }
+
+    #[test]
+    fn rebroadcast_is_one_channel_fed_by_all_sources() {
+        let text = "\
+sources:
+  - {name: a, url: 'ws://h', subprotocols: [v1, v2]}
+  - {name: b, url: 'ws://h', unix_socket_path: b.sock, subprotocols: [v2, v3]}
+rebroadcast:
+  websocket: {enabled: true, host: 127.0.0.1, port: 8800, allowed_origins: ['null']}
+  unix_socket: {enabled: true, path: all.sock, mode: '0600'}
+  read_only: true
+performance: {max_clients: 7}
+";
+        let settings = parse(text).unwrap();
+        let all = Address::Unix { path: PathBuf::from("all.sock"), mode: 0o600 };
+        let expected = [
+            ("b", &unix("b.sock")),
+            ("rebroadcast", &tcp("127.0.0.1", 8800)),
+            ("rebroadcast", &all),
+        ];
+        assert_eq!(endpoints(&settings), expected);
+        let channel = &settings.channels[1];
+        assert_eq!(channel.sources, [SourceId(0), SourceId(1)]);
+        assert_eq!(channel.subprotocols, ["v2"]);
+        assert_eq!(channel.allowed_origins, ["null"]);
+        assert_eq!((channel.read_only, channel.max_clients), (true, 7));
+    }
+
+    #[test]
+    fn rebroadcast_counts_only_if_one_of_its_endpoints_is_enabled() {
+        let off = "{websocket: {enabled: false, port: 1}, unix_socket: {enabled: no}}";
+        let message = problem(&format!("sources: [{{url: 'ws://h'}}]\nrebroadcast: {off}\n"));
+        assert!(
+            message.starts_with("1:11: sources[0]: nobody could get its messages"),
+            "{message}"
+        );
+        let settings = parse("{sources: [{url: 'ws://h'}], rebroadcast: {websocket: {}}}").unwrap();
+        assert_eq!(endpoints(&settings), [("rebroadcast", &tcp("0.0.0.0", 8765))]);
+        assert!(settings.warnings[0].starts_with("rebroadcast.websocket.host is not set"));
+        let without_path =
+            "{sources: [{url: 'ws://h'}], rebroadcast: {unix_socket: {enabled: true}}}";
+        assert!(problem(without_path).contains("rebroadcast.unix_socket.path: is missing"));
+    }
+
+    #[test]
+    fn names_from_hosts_are_numbered_and_given_ones_must_differ() {
+        let urls = "{url: 'ws://h/1', websocket_port: 1}, {url: 'ws://h/2', websocket_port: 2}, \
+                    {name: h, url: 'ws://h/3', websocket_port: 3}";
+        assert_eq!(names(&parse(&format!("sources: [{urls}]")).unwrap()), ["h-2", "h-3", "h"]);
+        let twice = "sources:\n- {name: a, url: 'ws://h', websocket_port: 1}\n\
+                     - {name: a, url: 'ws://h', websocket_port: 2}\n";
+        assert_eq!(
+            problem(twice),
+            "3:4: sources[1].name: \"a\" is the name of another source, too"
+        );
+        let reserved =
+            "{sources: [{name: rebroadcast, url: 'ws://h'}], rebroadcast: {websocket: {}}}";
+        assert!(problem(reserved).contains("names the channel of all sources"));
+    }
+
+    #[test]
+    fn address_taken_twice_is_refused() {
+        let with = |one: &str, other: &str| {
+            parse(&format!("sources: [{{url: 'ws://a', {one}}}, {{url: 'ws://b', {other}}}]"))
+        };
+        let taken = with("websocket_port: 1", "websocket_port: 1").unwrap_err().to_string();
+        assert!(
+            taken.ends_with("sources[1].websocket_port: ws://0.0.0.0:1 is taken by sources[0].websocket_port already"),
+            "{taken}"
+        );
+        let local = "websocket_port: 1, websocket_host: 127.0.0.1";
+        assert!(with("websocket_port: 1", local).is_err());
+        assert!(
+            with(
+                "websocket_port: 1, websocket_host: LOCALHOST",
+                "websocket_port: 1, websocket_host: localhost"
+            )
+            .is_err()
+        );
+        assert!(with(local, "websocket_port: 1, websocket_host: 127.0.0.2").is_ok());
+        assert!(with(local, "websocket_port: 2, websocket_host: 127.0.0.1").is_ok());
+        assert!(with("unix_socket_path: /tmp//a", "unix_socket_path: /tmp/a").is_err());
+        assert!(with("unix_socket_path: /tmp/a", "unix_socket_path: /tmp/b").is_ok());
+    }
+
+    #[test]
+    fn longer_first_wait_raises_the_default_longest_but_not_a_given_one() {
+        let with = |performance: &str| {
+            parse(&format!(
+                "sources: [{{url: 'ws://a', websocket_port: 1}}]\nperformance: {performance}\n"
+            ))
+        };
+        let settings = with("{reconnect_delay: 90}").unwrap();
+        assert_eq!(settings.sources[0].relay.reconnect_max_delay, Duration::from_secs(90));
+        let error =
+            with("{reconnect_delay: 90, reconnect_max_delay: 60s}").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "2:36: performance.reconnect_max_delay: is shorter than reconnect_delay, the first wait"
+        );
+    }
+
+    #[test]
+    fn keys_without_effect_are_warned_of() {
+        let text = "sources: [{url: 'ws://h', unix_socket_path: a, websocket_host: 127.0.0.1}]";
+        let warnings = parse(text).unwrap().warnings;
+        assert_eq!(warnings, ["sources[0].websocket_host has no effect without websocket_port"]);
+    }
+
+    #[test]
+    fn ca_file_must_hold_a_certificate() {
+        let file = std::env::temp_dir().join(format!("veylor-ca-{}.pem", std::process::id()));
+        let with = |file: &Path| {
+            let file = file.display();
+            parse(&format!("sources: [{{url: 'ws://h', websocket_port: 1, ca_file: {file}}}]"))
+        };
+        std::fs::write(&file, "-----BEGIN CERTIFICATE-----\n").unwrap();
+        assert_eq!(with(&file).unwrap().sources[0].ca_file, Some(file.clone()));
+        std::fs::remove_file(&file).unwrap();
+        let error = |file: &Path| with(file).unwrap_err().to_string();
+        assert!(error(&file).contains("sources[0].ca_file: cannot be read: "));
+        assert!(error(Path::new("Cargo.toml")).contains("sources[0].ca_file: has no certificate"));
+    }
+
+    #[test]
+    fn what_is_given_twice_is_refused() {
+        let with = |keys: &str| {
+            problem(&format!("sources: [{{url: 'ws://h', websocket_port: 1, {keys}}}]"))
+        };
+        assert!(with("subprotocols: [a, b, a]").ends_with("subprotocols: a is given twice"));
+        assert!(with("headers: {X-Key: a, x-key: b}").contains("headers.x-key: is given twice"));
+    }
+}

@@ -1,0 +1,317 @@
+//! The keys of a configuration file, and the values each may have. Defaults are `build`'s business.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::problem::{KeyPath, Problems};
+use super::raw::Raw;
+use super::section::{self, Section};
+use super::template::Template;
+use crate::relay::settings::{OnSourceLoss, SlowClient, UnixMessageType};
+
+pub(super) const TOP_KEYS: &[&str] = &["sources", "rebroadcast", "performance"];
+pub(super) const SOURCE_KEYS: &[&str] = &[
+    "name",
+    "url",
+    "headers",
+    "subprotocols",
+    "ca_file",
+    "websocket_port",
+    "websocket_host",
+    "unix_socket_path",
+    "unix_socket_mode",
+    "unix_message_type",
+    "read_only",
+    "slow_client",
+    "on_source_loss",
+    "allowed_origins",
+    "max_clients",
+];
+pub(super) const REBROADCAST_KEYS: &[&str] = &[
+    "websocket",
+    "unix_socket",
+    "unix_message_type",
+    "read_only",
+    "slow_client",
+    "on_source_loss",
+    "max_clients",
+];
+pub(super) const WEBSOCKET_KEYS: &[&str] = &["enabled", "host", "port", "allowed_origins"];
+pub(super) const UNIX_SOCKET_KEYS: &[&str] = &["enabled", "path", "mode"];
+pub(super) const PERFORMANCE_KEYS: &[&str] = &[
+    "max_queue_size",
+    "max_queue_bytes",
+    "max_pause",
+    "coalesce",
+    "max_message_size",
+    "max_client_message_size",
+    "max_clients",
+    "reconnect_delay",
+    "reconnect_max_delay",
+    "reconnect_max_attempts",
+];
+
+const MAX_BYTES: usize = 1 << 30;
+const MAX_QUEUE_SIZE: u64 = 10_000_000;
+const MAX_CLIENTS: u64 = 1_000_000;
+const MAX_PAUSE: Duration = Duration::from_mins(10);
+const MAX_COALESCE: Duration = Duration::from_millis(100);
+// A shorter wait is a storm of dials at a service that is down.
+const MIN_RECONNECT_DELAY: Duration = Duration::from_millis(10);
+const MAX_RECONNECT_DELAY: Duration = Duration::from_hours(24);
+
+/// Bytes of the longest path of a Unix socket: `sun_path` without its zero.
+const MAX_SOCKET_PATH: usize = 107;
+
+/// A file as it was written; what is absent is `None`.
+#[derive(Debug, Default)]
+pub(super) struct Input {
+    pub(super) sources: Vec<SourceInput>,
+    pub(super) rebroadcast: RebroadcastInput,
+    pub(super) performance: PerformanceInput,
+}
+
+/// An item of `sources`.
+#[derive(Debug)]
+pub(super) struct SourceInput {
+    /// Where it was written.
+    pub(super) path: KeyPath,
+    pub(super) name: Option<String>,
+    pub(super) url: Option<Template>,
+    pub(super) headers: Vec<(String, Template)>,
+    pub(super) subprotocols: Vec<String>,
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) websocket_port: Option<u16>,
+    pub(super) websocket_host: Option<String>,
+    pub(super) unix_socket_path: Option<PathBuf>,
+    pub(super) unix_socket_mode: Option<u32>,
+    pub(super) allowed_origins: Vec<String>,
+    pub(super) manners: MannersInput,
+}
+
+/// What a source with endpoints and `rebroadcast` have in common.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct MannersInput {
+    pub(super) unix_message_type: Option<UnixMessageType>,
+    pub(super) read_only: Option<bool>,
+    pub(super) slow_client: Option<SlowClient>,
+    pub(super) on_source_loss: Option<OnSourceLoss>,
+    pub(super) max_clients: Option<usize>,
+}
+
+/// `rebroadcast`.
+#[derive(Debug, Default)]
+pub(super) struct RebroadcastInput {
+    pub(super) websocket: Option<WebSocketInput>,
+    pub(super) unix_socket: Option<UnixSocketInput>,
+    pub(super) manners: MannersInput,
+}
+
+/// `rebroadcast.websocket`.
+#[derive(Debug)]
+pub(super) struct WebSocketInput {
+    pub(super) enabled: Option<bool>,
+    pub(super) host: Option<String>,
+    pub(super) port: Option<u16>,
+    pub(super) allowed_origins: Vec<String>,
+}
+
+/// `rebroadcast.unix_socket`.
+#[derive(Debug)]
+pub(super) struct UnixSocketInput {
+    pub(super) enabled: Option<bool>,
+    pub(super) path: Option<PathBuf>,
+    pub(super) mode: Option<u32>,
+}
+
+/// `performance`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct PerformanceInput {
+    pub(super) max_queue_size: Option<usize>,
+    pub(super) max_queue_bytes: Option<usize>,
+    pub(super) max_pause: Option<Duration>,
+    pub(super) coalesce: Option<Duration>,
+    pub(super) max_message_size: Option<usize>,
+    pub(super) max_client_message_size: Option<usize>,
+    pub(super) max_clients: Option<usize>,
+    pub(super) reconnect_delay: Option<Duration>,
+    pub(super) reconnect_max_delay: Option<Duration>,
+    pub(super) reconnect_max_attempts: Option<u32>,
+}
+
+/// Takes the values out of a tree. What is wrong by itself is a problem; what is wrong together is
+/// left to `build`.
+pub(super) fn read(tree: Raw, problems: &mut Problems) -> Input {
+    let input = section::read(tree, KeyPath::default(), TOP_KEYS, problems, |top| Input {
+        sources: top.sections("sources", SOURCE_KEYS, source).unwrap_or_default(),
+        rebroadcast: top.section("rebroadcast", REBROADCAST_KEYS, rebroadcast).unwrap_or_default(),
+        performance: top.section("performance", PERFORMANCE_KEYS, performance).unwrap_or_default(),
+    });
+    input.unwrap_or_default()
+}
+
+fn source(section: &mut Section<'_>) -> SourceInput {
+    SourceInput {
+        path: section.path(),
+        name: section.parsed("name", "a name of 1 to 64 plain characters", name),
+        url: section.template("url"),
+        headers: section.templates("headers").unwrap_or_default(),
+        subprotocols: subprotocols(section),
+        ca_file: section.parsed("ca_file", "a path", path),
+        websocket_port: port(section, "websocket_port"),
+        websocket_host: host(section, "websocket_host"),
+        unix_socket_path: socket_path(section, "unix_socket_path"),
+        unix_socket_mode: section.mode("unix_socket_mode"),
+        allowed_origins: allowed_origins(section),
+        manners: manners(section),
+    }
+}
+
+fn rebroadcast(section: &mut Section<'_>) -> RebroadcastInput {
+    RebroadcastInput {
+        websocket: section.section("websocket", WEBSOCKET_KEYS, |section| WebSocketInput {
+            enabled: section.flag("enabled"),
+            host: host(section, "host"),
+            port: port(section, "port"),
+            allowed_origins: allowed_origins(section),
+        }),
+        unix_socket: section.section("unix_socket", UNIX_SOCKET_KEYS, |section| UnixSocketInput {
+            enabled: section.flag("enabled"),
+            path: socket_path(section, "path"),
+            mode: section.mode("mode"),
+        }),
+        manners: manners(section),
+    }
+}
+
+fn performance(section: &mut Section<'_>) -> PerformanceInput {
+    let reconnect = MIN_RECONNECT_DELAY..=MAX_RECONNECT_DELAY;
+    let attempts = section.number("reconnect_max_attempts", "attempts", 0..=u64::from(u32::MAX));
+    PerformanceInput {
+        max_queue_size: count(section, "max_queue_size", "messages", MAX_QUEUE_SIZE),
+        max_queue_bytes: section.size("max_queue_bytes", 1..=MAX_BYTES),
+        max_pause: section.duration("max_pause", Duration::ZERO..=MAX_PAUSE),
+        coalesce: section.duration("coalesce", Duration::ZERO..=MAX_COALESCE),
+        max_message_size: section.size("max_message_size", 1..=MAX_BYTES),
+        max_client_message_size: section.size("max_client_message_size", 1..=MAX_BYTES),
+        max_clients: count(section, "max_clients", "clients", MAX_CLIENTS),
+        reconnect_delay: section.duration("reconnect_delay", reconnect.clone()),
+        reconnect_max_delay: section.duration("reconnect_max_delay", reconnect),
+        reconnect_max_attempts: attempts.and_then(|attempts| u32::try_from(attempts).ok()),
+    }
+}
+
+fn manners(section: &mut Section<'_>) -> MannersInput {
+    let message_types = [
+        ("auto", UnixMessageType::Auto),
+        ("text", UnixMessageType::Text),
+        ("binary", UnixMessageType::Binary),
+    ];
+    let slow_client =
+        [("disconnect", SlowClient::Disconnect), ("drop_oldest", SlowClient::DropOldest)];
+    let source_loss = [("keep", OnSourceLoss::Keep), ("close", OnSourceLoss::Close)];
+    MannersInput {
+        unix_message_type: section.choice("unix_message_type", &message_types),
+        read_only: section.flag("read_only"),
+        slow_client: section.choice("slow_client", &slow_client),
+        on_source_loss: section.choice("on_source_loss", &source_loss),
+        max_clients: count(section, "max_clients", "clients", MAX_CLIENTS),
+    }
+}
+
+fn count(section: &mut Section<'_>, key: &str, things: &str, most: u64) -> Option<usize> {
+    let count = section.number(key, things, 1..=most);
+    count.and_then(|count| usize::try_from(count).ok())
+}
+
+fn port(section: &mut Section<'_>, key: &str) -> Option<u16> {
+    section
+        .parsed(key, "a port from 1 to 65535", |text| text.parse().ok().filter(|port| *port != 0))
+}
+
+fn host(section: &mut Section<'_>, key: &str) -> Option<String> {
+    let expected = "an address or a name of this machine, such as 127.0.0.1 or 0.0.0.0 (all)";
+    section.parsed(key, expected, |text| {
+        let host = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+        let known = is_host_name(host) || host.parse::<IpAddr>().is_ok();
+        known.then(|| host.to_owned())
+    })
+}
+
+fn path(text: &str) -> Option<PathBuf> {
+    (!text.is_empty() && !text.contains('\0')).then(|| PathBuf::from(text))
+}
+
+fn socket_path(section: &mut Section<'_>, key: &str) -> Option<PathBuf> {
+    let expected = format!("a path of 1 to {MAX_SOCKET_PATH} bytes (the system's limit)");
+    section.parsed(key, &expected, |text| path(text).filter(|_| text.len() <= MAX_SOCKET_PATH))
+}
+
+fn subprotocols(section: &mut Section<'_>) -> Vec<String> {
+    let expected = "a subprotocol, such as v1.json";
+    let token = |text: &str| super::target::is_token(text).then(|| text.to_owned());
+    section.list("subprotocols", expected, token).unwrap_or_default()
+}
+
+fn allowed_origins(section: &mut Section<'_>) -> Vec<String> {
+    let expected = "an origin without a path, such as https://example.com:8443, or null or *";
+    let origin = |text: &str| is_origin(text).then(|| text.to_owned());
+    section.list("allowed_origins", expected, origin).unwrap_or_default()
+}
+
+fn name(text: &str) -> Option<String> {
+    let plain = text.trim() == text && !text.chars().any(char::is_control);
+    (plain && (1..=64).contains(&text.len())).then(|| text.to_owned())
+}
+
+/// RFC 6454, section 6.2: `scheme://host[:port]`, or `null`.
+fn is_origin(text: &str) -> bool {
+    if matches!(text, "*" | "null") {
+        return true;
+    }
+    let Some((scheme, authority)) = text.split_once("://") else { return false };
+    let brackets_end = authority.rfind(']').map_or(0, |at| at + 1);
+    let port_at = authority[brackets_end..].find(':').map(|at| brackets_end + at);
+    let (host, port) = authority.split_at(port_at.unwrap_or(authority.len()));
+    let known_scheme = scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+    let known_host = is_host_name(host) || is_ipv6_in_brackets(host);
+    let known_port = port.is_empty() || port[1..].parse().is_ok_and(|port: u16| port != 0);
+    !scheme.is_empty() && known_scheme && known_host && known_port
+}
+
+fn is_ipv6_in_brackets(text: &str) -> bool {
+    let address = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    address.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
+}
+
+fn is_host_name(text: &str) -> bool {
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    !text.is_empty() && text.bytes().all(known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_told_from_urls() {
+        for origin in ["*", "null", "https://example.com", "http://[::1]:80", "app://x.y:1"] {
+            assert!(is_origin(origin), "{origin}");
+        }
+        for wrong in [
+            "example.com",
+            "https://example.com/",
+            "https://",
+            "://example.com",
+            "https://example.com:",
+            "https://example.com:0",
+            "https://a b",
+            "https://*.example.com",
+            "http://[::1]x",
+            "",
+        ] {
+            assert!(!is_origin(wrong), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! What a configuration comes to: who is dialled, who is served, how much memory that may take.
+
+use std::fmt;
+
+use super::settings::{Endpoint, Settings, Source};
+use super::value::rounded_size;
+use crate::net::listener::Address;
+use crate::relay::settings::{ChannelId, ChannelSettings, SourceId};
+
+/// Bytes of a client that is quiet: its place in the table, its small buffers.
+const CLIENT_BYTES: u64 = 1536;
+
+/// Bytes of a source that is quiet: its read buffer, its TLS state, its share of the table.
+const SOURCE_BYTES: u64 = 192 * 1024;
+
+/// Bytes an outbox may hold besides the messages forwarded: handshake, pongs, close.
+const OUTBOX_BYTES: u64 = 64 * 1024;
+
+/// What a configuration comes to. `Display` tells it in some lines, without secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Each source and where it lives.
+    pub sources: Vec<String>,
+    /// Each channel, then its endpoints.
+    pub channels: Vec<(String, Vec<String>)>,
+    /// What takes memory.
+    pub shares: Vec<Share>,
+    /// What works but should be known.
+    pub warnings: Vec<String>,
+}
+
+/// Something that takes memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// What it is.
+    pub what: String,
+    /// Its bytes in steady running: backlogs full, all clients there and quiet.
+    pub steady_bytes: u64,
+    /// Its bytes at worst: every peer in the middle of its largest message.
+    pub worst_bytes: u64,
+}
+
+impl Settings {
+    /// What these settings come to.
+    pub fn plan(&self) -> Plan {
+        let channels = (0..).map(ChannelId).zip(&self.channels);
+        let source = |source: &Source| {
+            format!("source {}: {}", source.relay.name, source.url.redacted_url())
+        };
+        Plan {
+            sources: self.sources.iter().map(source).collect(),
+            channels: channels.map(|(id, channel)| self.channel_lines(id, channel)).collect(),
+            shares: shares(self),
+            warnings: self.warnings.clone(),
+        }
+    }
+
+    fn channel_lines(&self, id: ChannelId, channel: &ChannelSettings) -> (String, Vec<String>) {
+        let sources: Vec<&str> =
+            channel.sources.iter().map(|id| self.sources[id.0].relay.name.as_str()).collect();
+        let feed = format!("channel {}, fed by {}", channel.name, sources.join(", "));
+        let endpoints = self.endpoints_of(id).map(|endpoint| match &endpoint.address {
+            address @ Address::Tcp { .. } => address.to_string(),
+            address @ Address::Unix { mode, .. } => format!("{address} (mode {mode:04o})"),
+        });
+        let clients = channel.max_clients;
+        (feed, endpoints.map(|at| format!("{at}, at most {clients} clients")).collect())
+    }
+
+    fn endpoints_of(&self, id: ChannelId) -> impl Iterator<Item = &Endpoint> {
+        self.endpoints.iter().filter(move |endpoint| endpoint.channel == id)
+    }
+
+    fn largest_message(&self, channel: &ChannelSettings) -> usize {
+        let sizes = channel.sources.iter().map(|id| self.sources[id.0].relay.max_message_size);
+        sizes.max().unwrap_or(0)
+    }
+
+    /// Bytes of the largest message that a client may forward to a source.
+    fn largest_forward(&self, id: SourceId) -> usize {
+        let writers = self.channels.iter().filter(|c| c.sources.contains(&id) && !c.read_only);
+        writers.map(|channel| channel.max_client_message_size).max().unwrap_or(0)
+    }
+}
+
+impl Plan {
+    /// Bytes in steady running: backlogs full, all clients there and quiet.
+    pub fn steady_bytes(&self) -> u64 {
+        self.shares.iter().map(|share| share.steady_bytes).sum()
+    }
+
+    /// Bytes at worst, as [`worst_case_bytes`].
+    pub fn worst_bytes(&self) -> u64 {
+        self.shares.iter().map(|share| share.worst_bytes).sum()
+    }
+
+    fn write_memory(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let widths = self.shares.iter().map(|share| share.what.chars().count());
+        let width = widths.max().unwrap_or(0).max("memory".len());
+        writeln!(
+            f,
+            "{:width$}  {:>10}  {:>10}",
+            "memory",
+            "steady",
+            "at worst",
+            width = width + 2
+        )?;
+        for Share { what, steady_bytes, worst_bytes } in &self.shares {
+            let (steady, worst) = (rounded_size(*steady_bytes), rounded_size(*worst_bytes));
+            writeln!(f, "  {what:width$}  {steady:>10}  {worst:>10}")?;
+        }
+        let (steady, worst) = (rounded_size(self.steady_bytes()), rounded_size(self.worst_bytes()));
+        write!(f, "  {:width$}  {steady:>10}  {worst:>10}", "in all")
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for source in &self.sources {
+            writeln!(f, "{source}")?;
+        }
+        for (channel, endpoints) in &self.channels {
+            writeln!(f, "{channel}")?;
+            for endpoint in endpoints {
+                writeln!(f, "  {endpoint}")?;
+            }
+        }
+        self.write_memory(f)?;
+        for warning in &self.warnings {
+            write!(f, "\nwarning: {warning}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The most memory that these settings allow: every backlog full and with the largest message on
+/// top, every source and every client in the middle of its largest message.
+pub fn worst_case_bytes(settings: &Settings) -> u64 {
+    shares(settings).iter().map(|share| share.worst_bytes).sum()
+}
+
+fn shares(settings: &Settings) -> Vec<Share> {
+    let mut shares = Vec::new();
+    for (id, channel) in (0..).map(ChannelId).zip(&settings.channels) {
+        let largest = bytes(settings.largest_message(channel));
+        for wire in wires(settings, id) {
+            shares.push(Share {
+                what: format!("backlog of {} ({wire})", channel.name),
+                steady_bytes: bytes(channel.max_queue_bytes),
+                worst_bytes: bytes(channel.max_queue_bytes) + largest,
+            });
+        }
+    }
+    for (id, source) in (0..).map(SourceId).zip(&settings.sources) {
+        let message = bytes(source.relay.max_message_size);
+        let outbox = bytes(settings.largest_forward(id)) + OUTBOX_BYTES;
+        let (held, read_buffer) = (message, 2 * message);
+        shares.push(Share {
+            what: format!("source {}", source.relay.name),
+            steady_bytes: SOURCE_BYTES,
+            worst_bytes: SOURCE_BYTES + held + read_buffer + outbox,
+        });
+    }
+    for endpoint in &settings.endpoints {
+        let channel = &settings.channels[endpoint.channel.0];
+        let clients = bytes(channel.max_clients);
+        shares.push(Share {
+            what: format!("{clients} clients of {}", endpoint.address),
+            steady_bytes: clients * CLIENT_BYTES,
+            worst_bytes: clients * (CLIENT_BYTES + bytes(channel.max_client_message_size)),
+        });
+    }
+    shares
+}
+
+/// The wires that a channel is encoded for.
+fn wires(settings: &Settings, id: ChannelId) -> impl Iterator<Item = &'static str> {
+    let is_tcp = |endpoint: &Endpoint| matches!(endpoint.address, Address::Tcp { .. });
+    let tcp = settings.endpoints_of(id).any(is_tcp);
+    let unix = settings.endpoints_of(id).any(|endpoint| !is_tcp(endpoint));
+    tcp.then_some("WebSocket").into_iter().chain(unix.then_some("Prefixed"))
+}
+
+fn bytes(size: usize) -> u64 {
+    size as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse;
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    const TEXT: &str = "
+sources:
+  - name: a
+    url: ws://user:secret@example.com/x?token=secret
+    websocket_port: 8765
+    websocket_host: 127.0.0.1
+    unix_socket_path: /tmp/a.sock
+    max_clients: 100
+  - {name: b, url: 'ws://b'}
+rebroadcast: {unix_socket: {path: /tmp/all.sock}, read_only: true, max_clients: 10}
+";
+
+    #[test]
+    fn worst_case_counts_backlogs_sources_and_clients() {
+        let settings = parse(TEXT).unwrap();
+        let backlogs = 3 * (MIB + 16 * MIB);
+        let outboxes = MIB + 2 * OUTBOX_BYTES;
+        let sources = 2 * (SOURCE_BYTES + 3 * 16 * MIB) + outboxes;
+        let clients = (100 + 100 + 10) * (CLIENT_BYTES + MIB);
+        assert_eq!(worst_case_bytes(&settings), backlogs + sources + clients);
+        let plan = settings.plan();
+        assert_eq!(plan.worst_bytes(), worst_case_bytes(&settings));
+        assert_eq!(plan.steady_bytes(), 3 * MIB + 2 * SOURCE_BYTES + 210 * CLIENT_BYTES);
+    }
+
+    #[test]
+    fn plan_reads_as_a_table_and_keeps_secrets() {
+        let expected = "\
+source a: ws://example.com/x?…
+source b: ws://b
+channel a, fed by a
+  ws://127.0.0.1:8765, at most 100 clients
+  unix:/tmp/a.sock (mode 0660), at most 100 clients
+channel rebroadcast, fed by a, b
+  unix:/tmp/all.sock (mode 0660), at most 10 clients
+memory                                    steady    at worst
+  backlog of a (WebSocket)                 1 MiB      17 MiB
+  backlog of a (Prefixed)                  1 MiB      17 MiB
+  backlog of rebroadcast (Prefixed)        1 MiB      17 MiB
+  source a                               192 KiB    49.3 MiB
+  source b                               192 KiB    48.3 MiB
+  100 clients of ws://127.0.0.1:8765     150 KiB     100 MiB
+  100 clients of unix:/tmp/a.sock        150 KiB     100 MiB
+  10 clients of unix:/tmp/all.sock        15 KiB      10 MiB
+  in all                                 3.7 MiB     359 MiB";
+        assert_eq!(parse(TEXT).unwrap().plan().to_string(), expected);
+    }
+
+    #[test]
+    fn warnings_close_the_plan() {
+        let text = "sources: [{url: 'ws://h', websocket_port: 8765}]";
+        let plan = parse(text).unwrap().plan().to_string();
+        assert!(plan.contains("\nwarning: sources[0].websocket_host is not set"), "{plan}");
+    }
+}
