@@ -54,6 +54,8 @@ mod tests {
     use crate::net::listener::Address;
     use crate::relay::settings::ChannelId;
 
+    const EXAMPLE: &str = include_str!("../../config.yaml.example");
+
     fn settings(text: &str) -> Settings {
         // A build without TLS checks the same files, their urls aside.
         let text =
@@ -67,6 +69,65 @@ mod tests {
 
     fn at(channel: usize, address: &str) -> (usize, String) {
         (channel, address.to_owned())
+    }
+
+    #[test]
+    fn example_file_is_right_as_it_stands() {
+        let settings = settings(EXAMPLE);
+        assert_eq!(settings.warnings, [""; 0]);
+        assert_eq!(addresses(&settings), [at(0, "ws://127.0.0.1:8765")]);
+    }
+
+    #[test]
+    fn example_file_names_every_key() {
+        let sections = [
+            input::TOP_KEYS,
+            input::SOURCE_KEYS,
+            input::REBROADCAST_KEYS,
+            input::WEBSOCKET_KEYS,
+            input::UNIX_SOCKET_KEYS,
+            input::PERFORMANCE_KEYS,
+        ];
+        let has_line_for = |key: &str| {
+            let begins = |line: &str| line.trim_start_matches([' ', '#', '-']).starts_with(key);
+            EXAMPLE.lines().any(|line| begins(line) && line.contains(&format!("{key}:")))
+        };
+        let missing: Vec<_> =
+            sections.concat().into_iter().filter(|key| !has_line_for(key)).collect();
+        assert_eq!(missing, [""; 0]);
+    }
+
+    #[test]
+    fn example_file_shows_the_defaults() {
+        let source = "sources: [{url: 'wss://example.com/stream', websocket_port: 8765, \
+                      websocket_host: 127.0.0.1}]";
+        let (example, defaults) = (settings(EXAMPLE), settings(source));
+        assert_eq!(example.channels, defaults.channels);
+        assert_eq!(example.sources[0].relay, defaults.sources[0].relay);
+        assert_eq!(example.coalesce, defaults.coalesce);
+    }
+
+    #[test]
+    fn example_file_is_right_with_every_line_taken_in() {
+        let taken_in = |line: &str| {
+            let bare = line.trim_start();
+            let indent = &line[..line.len() - bare.len()];
+            // A remark has a blank behind its sign, and so has a line below a key of ours.
+            match bare.strip_prefix('#') {
+                Some(key) if !key.starts_with(' ') || key.starts_with("  ") => {
+                    format!("{indent}{key}\n")
+                }
+                Some(_) | None => format!("{line}\n"),
+            }
+        };
+        let (_, body) = EXAMPLE.split_once("\nsources:").unwrap();
+        let text: String = format!("sources:{body}").lines().map(taken_in).collect();
+        let text = text.replace("ca_file: /etc/veylor/private-ca.pem", "");
+        let settings =
+            settings(&text.replace("file:/run/secrets/token", "env:NO_SUCH_VARIABLE:-x"));
+        assert_eq!(settings.channels.len(), 2);
+        assert_eq!(settings.endpoints.len(), 4);
+        assert_eq!(settings.warnings, [""; 0]);
     }
 
     #[test]
