@@ -1,7 +1,21 @@
 //! Where clients connect: TCP and Unix sockets.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdTcpListener, ToSocketAddrs};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
+use std::path::{Path, PathBuf};
+
+use mio::net::{TcpListener, UnixListener};
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::stream::Stream;
+
+/// Connections that the kernel keeps for us until we accept them.
+const ACCEPT_QUEUE: i32 = 1024;
 
 /// A configured address to listen at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,12 +36,198 @@ pub enum Address {
     },
 }
 
+/// An open socket that accepts clients. Its socket file goes when it is dropped.
+#[derive(Debug)]
+pub enum Listener {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A Unix socket and its file.
+    Unix(UnixListener, SocketFile),
+}
+
+/// Who has connected.
+#[derive(Debug)]
+pub enum Accepted {
+    /// Over TCP, from there.
+    Tcp(Stream, SocketAddr),
+    /// Some process of this machine.
+    Unix(Stream),
+}
+
+/// A socket file of ours.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    /// Device and inode, so that only our own file is removed.
+    identity: (u64, u64),
+}
+
+/// Why an address cannot be listened at.
+#[derive(Debug)]
+pub struct BindError {
+    address: Address,
+    cause: BindCause,
+}
+
+#[derive(Debug)]
+enum BindCause {
+    /// Another process listens at the socket file.
+    InUse,
+    /// There is a file that is no socket; it is not ours to remove.
+    NotASocket,
+    /// The system says no.
+    Io(io::Error),
+}
+
+impl Listener {
+    /// Listens at an address: one listener for each IP address of a host name.
+    pub fn bind(address: &Address) -> Result<Vec<Self>, BindError> {
+        let bound = match address {
+            Address::Tcp { host, port } => bind_tcp(host, *port).map_err(BindCause::Io),
+            Address::Unix { path, mode } => bind_unix(path, *mode).map(|listener| vec![listener]),
+        };
+        bound.map_err(|cause| BindError { address: address.clone(), cause })
+    }
+
+    /// Asks to be told of connections.
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        match self {
+            Self::Tcp(listener) => registry.register(listener, token, Interest::READABLE),
+            Self::Unix(listener, _) => registry.register(listener, token, Interest::READABLE),
+        }
+    }
+
+    /// Takes the next connection; `WouldBlock` if there is none.
+    pub fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.accept()?;
+                // Without it, small messages wait for the acknowledgement of those before.
+                stream.set_nodelay(true)?;
+                Ok(Accepted::Tcp(Stream::Tcp(stream), address))
+            }
+            Self::Unix(listener, _) => {
+                let (stream, _) = listener.accept()?;
+                Ok(Accepted::Unix(Stream::Unix(stream)))
+            }
+        }
+    }
+
+    /// The address that clients can use, with the port that the system chose.
+    pub fn local_address(&self) -> String {
+        match self {
+            Self::Tcp(listener) => match listener.local_addr() {
+                Ok(address) => format!("ws://{address}"),
+                Err(_) => "ws://?".to_owned(),
+            },
+            Self::Unix(_, file) => format!("unix:{}", file.path.display()),
+        }
+    }
+}
+
+fn bind_tcp(host: &str, port: u16) -> io::Result<Vec<Listener>> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "before the loop starts there is nobody to block"
+    )]
+    let addresses = (host, port).to_socket_addrs()?;
+    let mut listeners = Vec::new();
+    for address in addresses {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(ACCEPT_QUEUE)?;
+        listeners.push(Listener::Tcp(TcpListener::from_std(StdTcpListener::from(socket))));
+        if port == 0 {
+            break;
+        }
+    }
+    Ok(listeners)
+}
+
+fn bind_unix(path: &Path, mode: u32) -> Result<Listener, BindCause> {
+    remove_dead_socket(path)?;
+    let listen = || {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&SockAddr::unix(path)?)?;
+        let metadata = fs::symlink_metadata(path)?;
+        let file = SocketFile { path: path.to_owned(), identity: (metadata.dev(), metadata.ino()) };
+        // Nobody can connect before `listen`, so nobody slips in before the mode is set.
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+        socket.listen(ACCEPT_QUEUE)?;
+        let listener = UnixListener::from_std(StdUnixListener::from(socket));
+        Ok(Listener::Unix(listener, file))
+    };
+    listen().map_err(BindCause::Io)
+}
+
+/// Removes a socket file that nobody listens at any more, and nothing else.
+fn remove_dead_socket(path: &Path) -> Result<(), BindCause> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(BindCause::Io(error)),
+        Ok(metadata) if !metadata.file_type().is_socket() => return Err(BindCause::NotASocket),
+        Ok(_) => {}
+    }
+    match StdUnixStream::connect(path) {
+        Ok(_) => Err(BindCause::InUse),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(BindCause::Io)
+        }
+        Err(error) => Err(BindCause::Io(error)),
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let found = fs::symlink_metadata(&self.path).map(|found| (found.dev(), found.ino()));
+        if found.is_ok_and(|found| found == self.identity) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp { host, port } if host.contains(':') => write!(f, "ws://[{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "ws://{host}:{port}"),
             Self::Unix { path, .. } => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot listen at {}: ", self.address)?;
+        match &self.cause {
+            BindCause::InUse => {
+                f.write_str("another process listens there; stop it or choose another path")
+            }
+            BindCause::NotASocket => f.write_str(
+                "there is a file that is not a socket; remove it or choose another path",
+            ),
+            BindCause::Io(error) => match error.kind() {
+                io::ErrorKind::AddrInUse => {
+                    f.write_str("the address is in use; is another veylor running?")
+                }
+                io::ErrorKind::PermissionDenied => {
+                    write!(f, "{error}; ports below 1024 and others' folders need rights")
+                }
+                io::ErrorKind::NotFound => write!(f, "{error}; does the folder exist?"),
+                _ => error.fmt(f),
+            },
+        }
+    }
+}
+
+impl std::error::Error for BindError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.cause {
+            BindCause::Io(error) => Some(error),
+            BindCause::InUse | BindCause::NotASocket => None,
         }
     }
 }

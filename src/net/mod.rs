@@ -1,4 +1,9 @@
 //! Sockets: who we dial, who dials us. No protocol.
 
+pub mod dial;
 pub mod listener;
+pub mod resolver;
+pub mod stream;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod url;

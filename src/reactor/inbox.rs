@@ -112,6 +112,13 @@ impl Inbox {
         rest
     }
 
+    /// Sees to it that the next read is offered at least `count` bytes of an empty buffer.
+    pub fn reserve(&mut self, count: usize) {
+        if self.is_empty() && self.buffer.len() < count {
+            self.buffer.resize(count, 0);
+        }
+    }
+
     /// Gives the buffer back if nothing is unread.
     pub fn release(&mut self) {
         if self.is_empty() {

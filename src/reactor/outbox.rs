@@ -24,6 +24,12 @@ impl Outbox {
         &mut self.buffer[start..]
     }
 
+    /// Puts bytes in front of all others.
+    pub fn push_front(&mut self, bytes: &[u8]) {
+        self.buffer.splice(..self.start, bytes.iter().copied());
+        self.start = 0;
+    }
+
     /// The bytes still owed.
     pub fn bytes(&self) -> &[u8] {
         &self.buffer[self.start..]
@@ -88,7 +94,10 @@ mod tests {
         outbox.consume(2);
         outbox.push(b"def");
         assert_eq!(outbox.bytes(), b"cdef");
-        outbox.consume(4);
+        outbox.consume(1);
+        outbox.push_front(b"xyz");
+        assert_eq!(outbox.bytes(), b"xyzdef");
+        outbox.consume(6);
         assert!(outbox.is_empty());
     }
 

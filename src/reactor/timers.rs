@@ -27,12 +27,12 @@ impl Timers {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// Takes out a key whose look is due.
-    pub fn pop_due(&mut self, now: Instant) -> Option<Key> {
+    /// Takes out a key whose look is due, with the instant that was promised.
+    pub fn pop_due(&mut self, now: Instant) -> Option<(Instant, Key)> {
         if self.next()? > now {
             return None;
         }
-        self.heap.pop().map(|Reverse((_, key))| key)
+        self.heap.pop().map(|Reverse(entry)| entry)
     }
 }
 
@@ -56,8 +56,8 @@ mod tests {
 
         assert_eq!(timers.next(), Some(after(10)));
         assert_eq!(timers.pop_due(after(9)), None);
-        assert_eq!(timers.pop_due(after(30)), Some(b));
-        assert_eq!(timers.pop_due(after(30)), Some(a));
+        assert_eq!(timers.pop_due(after(30)), Some((after(10), b)));
+        assert_eq!(timers.pop_due(after(30)), Some((after(20), a)));
         assert_eq!(timers.pop_due(after(30)), None);
     }
 }

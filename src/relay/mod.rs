@@ -1,3 +1,487 @@
-//! Who gets what.
+//! Who gets what. Sources in, clients out, both ways; time is an argument.
+//!
+//! Reading and deadlines only change state and fill outboxes and backlogs; [`Relay::flush`] alone
+//! writes, [`Relay::reap`] alone lets connections go. The files follow a connection's life:
+//! `mod` opens it, `exchange` reads it, `slow` is about those who do not keep up, `departure`
+//! ends it.
 
+pub mod backlog;
+mod backoff;
+mod channel;
+mod conn;
+mod departure;
+mod exchange;
 pub mod settings;
+mod slow;
+mod source;
+
+use std::collections::VecDeque;
+use std::fmt::Display;
+use std::time::{Duration, Instant};
+
+use self::channel::{Channel, WIRES};
+use self::conn::{Conn, Flushed, Goodbye, Patience, Stage, Tally};
+pub use self::conn::{Peer, Role};
+use self::settings::{ChannelId, ChannelSettings, SourceId, SourceSettings};
+use self::source::Source;
+pub use self::source::{STABLE_AFTER, SourceTally, State};
+use crate::codec::{Codec, Wire, ws};
+use crate::net::stream::Socket;
+use crate::reactor::inbox::Inbox;
+use crate::reactor::outbox::Outbox;
+use crate::reactor::table::{Key, Table};
+use crate::reactor::timers::Timers;
+
+/// A handshake takes no longer, on either side.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A ping goes out this often, and must have had any answer when the next one is due.
+pub const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// A peer has this long to answer our last words.
+pub const LINGER: Duration = Duration::from_millis(700);
+/// What is kept for a client is delivered for no longer when the relay or its channel ends.
+pub const DRAIN: Duration = Duration::from_secs(1);
+/// Bytes owed to one client alone; it is read no further while it owes us to read these.
+pub const MAX_CLIENT_OUTBOX_BYTES: usize = 64 * 1024;
+/// Clients above `max_clients` that are being told so; more are cut off without a word.
+pub const MAX_REFUSALS: usize = 16;
+
+/// What the relay asks of whoever owns the sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Dial a source and answer with [`Relay::open_source`] or [`Relay::dial_failed`].
+    Dial(SourceId),
+    /// Accept nobody and dial nothing from now on.
+    Close,
+}
+
+/// How the relay came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was asked to.
+    Asked,
+    /// Every source has given up.
+    AllSourcesGaveUp,
+}
+
+/// Sources, channels and their connections.
+#[derive(Debug)]
+pub struct Relay<S> {
+    conns: Table<Conn<S>>,
+    channels: Vec<Channel>,
+    sources: Vec<Source>,
+    timers: Timers,
+    /// The buffer that connections read into which have nothing unread.
+    scratch: Inbox,
+    /// Connections that may have more to read than their last turn allowed.
+    ready: Vec<Key>,
+    /// Connections whose outbox was filled, or which can be written to again.
+    to_flush: Vec<Key>,
+    condemned: Vec<Key>,
+    commands: VecDeque<Command>,
+    next_id: u64,
+    ending: Option<Ending>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ending {
+    outcome: Outcome,
+    until: Instant,
+}
+
+impl<S: Socket> Relay<S> {
+    /// A relay that wants to dial all its sources. `seed` is for the jitter of redials.
+    pub fn new(channels: Vec<ChannelSettings>, sources: Vec<SourceSettings>, seed: u64) -> Self {
+        let fed_by = |id| {
+            let feeds = |(_, channel): &(_, &ChannelSettings)| channel.sources.contains(&id);
+            channels.iter().enumerate().filter(feeds).map(|(n, _)| ChannelId(n)).collect()
+        };
+        let sources: Vec<_> = (0..)
+            .map(SourceId)
+            .zip(sources)
+            .map(|(id, settings)| Source::new(settings, fed_by(id), seed.wrapping_add(id.0 as u64)))
+            .collect();
+        let mut relay = Self {
+            conns: Table::new(),
+            channels: channels.into_iter().map(Channel::new).collect(),
+            sources,
+            timers: Timers::default(),
+            scratch: Inbox::with_capacity(exchange::READ_BYTES),
+            ready: Vec::new(),
+            to_flush: Vec::new(),
+            condemned: Vec::new(),
+            commands: VecDeque::new(),
+            next_id: 1,
+            ending: None,
+        };
+        for id in (0..relay.sources.len()).map(SourceId) {
+            relay.dial(id);
+        }
+        relay
+    }
+
+    /// Takes in a client that has connected to an endpoint of a channel. `None`: there was no
+    /// room, the stream is gone.
+    pub fn open_client(
+        &mut self,
+        stream: S,
+        channel: ChannelId,
+        wire: Wire,
+        peer: Peer,
+        now: Instant,
+    ) -> Option<Key> {
+        self.note_fullness(channel, wire);
+        let codec = self.codec_for(channel, wire)?;
+        self.channels[channel.0].broadcast_mut(wire).population += 1;
+        Some(self.open(stream, codec, Role::Client(channel), peer, Outbox::default(), now))
+    }
+
+    /// Takes in the connection to a source that was dialled, and asks it for WebSocket.
+    pub fn open_source(
+        &mut self,
+        stream: S,
+        source: SourceId,
+        request: &ws::Request,
+        peer: Peer,
+        now: Instant,
+    ) -> Key {
+        let mut outbox = Outbox::default();
+        let limit = self.sources[source.0].settings.max_message_size;
+        let codec = Codec::WebSocket(ws::Codec::dial(request, limit, &mut outbox));
+        let key = self.open(stream, codec, Role::Source(source), peer, outbox, now);
+        self.sources[source.0].state = State::Opening(key);
+        key
+    }
+
+    /// Learns that a dial led to no connection.
+    pub fn dial_failed(&mut self, source: SourceId, why: &dyn Display, now: Instant) {
+        self.fail_source(source, &format_args!("cannot connect ({why})"), now);
+    }
+
+    /// Learns that a socket may be written to again.
+    pub fn writable(&mut self, key: Key) {
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.is_blocked = false;
+            self.queue(key);
+        }
+    }
+
+    /// Looks at what is due: handshakes, pings, goodbyes, patience, redials.
+    pub fn expire(&mut self, now: Instant) {
+        while let Some((at, key)) = self.timers.pop_due(now) {
+            self.look_at(key, at, now);
+        }
+        self.count_patience(now);
+        for id in (0..self.sources.len()).map(SourceId) {
+            if matches!(self.sources[id.0].state, State::Waiting(until) if until <= now) {
+                self.dial(id);
+            }
+        }
+        if self.ending.is_some_and(|ending| ending.until <= now) {
+            self.condemned.extend(self.conns.keys());
+        }
+    }
+
+    /// Writes what is owed, to everyone who takes it.
+    pub fn flush(&mut self, now: Instant) {
+        for channel in (0..self.channels.len()).map(ChannelId) {
+            if self.channels[channel.0].is_dirty {
+                self.flush_channel(channel, now);
+            }
+        }
+        let mut to_flush = std::mem::take(&mut self.to_flush);
+        for key in to_flush.drain(..) {
+            if let Some(conn) = self.conns.get_mut(key) {
+                conn.is_queued = false;
+                self.flush_conn(key, now);
+            }
+        }
+        // Keeps its storage; what was queued meanwhile is for the next turn.
+        to_flush.append(&mut self.to_flush);
+        self.to_flush = to_flush;
+        self.review_pauses(now);
+    }
+
+    /// Lets the next condemned connection go.
+    pub fn reap(&mut self) -> Option<S> {
+        loop {
+            let key = self.condemned.pop()?;
+            if let Some(conn) = self.conns.remove(key) {
+                if let Role::Client(channel) = conn.role {
+                    let broadcast = self.channels[channel.0].broadcast_mut(conn.wire());
+                    broadcast.population -= 1;
+                }
+                return Some(conn.stream);
+            }
+        }
+    }
+
+    /// When the next turn must come at the latest, `None` if only a socket can bring work.
+    pub fn wake_at(&self, now: Instant) -> Option<Instant> {
+        let has_work = !self.ready.is_empty()
+            || !self.to_flush.is_empty()
+            || !self.commands.is_empty()
+            || self.channels.iter().any(|channel| channel.is_dirty);
+        if has_work {
+            return Some(now);
+        }
+        let redials = self.sources.iter().filter_map(|source| match source.state {
+            State::Waiting(until) => Some(until),
+            State::Dialing | State::Opening(_) | State::Open { .. } | State::GivenUp => None,
+        });
+        let patience =
+            self.channels.iter().filter_map(|channel| channel.pause.and_then(|p| p.deadline));
+        let ending = self.ending.map(|ending| ending.until);
+        redials.chain(patience).chain(ending).chain(self.timers.next()).min()
+    }
+
+    /// What the owner of the sockets shall do next.
+    pub fn next_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// Begins the end: clients get what is kept for them and a goodbye, all within
+    /// [`DRAIN`] and [`LINGER`].
+    pub fn drain(&mut self, outcome: Outcome, now: Instant) {
+        if self.ending.is_some() {
+            return;
+        }
+        self.ending = Some(Ending { outcome, until: now + DRAIN + LINGER });
+        self.commands.clear();
+        self.commands.push_back(Command::Close);
+        for source in &mut self.sources {
+            source.state = State::GivenUp;
+        }
+        let keys: Vec<_> = self.conns.keys().collect();
+        for key in keys {
+            self.dismiss(key, Goodbye::ShuttingDown, now);
+        }
+    }
+
+    /// Ends at once, without goodbyes.
+    pub fn abort(&mut self, now: Instant) {
+        self.condemned.extend(self.conns.keys());
+        self.ending.get_or_insert(Ending { outcome: Outcome::Asked, until: now });
+    }
+
+    /// Whether the relay is ending and every connection is gone.
+    pub fn is_finished(&self) -> bool {
+        self.ending.is_some() && self.conns.is_empty()
+    }
+
+    /// How the relay came to its end, if it has.
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.ending.map(|ending| ending.outcome)
+    }
+
+    /// Where a source's life stands.
+    pub fn source_state(&self, source: SourceId) -> State {
+        self.sources[source.0].state
+    }
+
+    /// What has passed through a source.
+    pub fn source_tally(&self, source: SourceId) -> SourceTally {
+        self.sources[source.0].tally
+    }
+
+    fn open(
+        &mut self,
+        stream: S,
+        codec: Codec,
+        role: Role,
+        peer: Peer,
+        outbox: Outbox,
+        now: Instant,
+    ) -> Key {
+        let until = now + HANDSHAKE_TIMEOUT;
+        let key = self.conns.insert(Conn {
+            stream,
+            codec,
+            role,
+            stage: Stage::Opening { until },
+            peer,
+            id: self.next_id,
+            inbox: Inbox::default(),
+            outbox,
+            cursor: backlog::Cursor::default(),
+            place: 0,
+            is_blocked: false,
+            is_queued: false,
+            wait: None,
+            last_heard: now,
+            pinged_at: None,
+            look_at: until,
+            patience: Patience::default(),
+            tally: Tally::default(),
+        });
+        self.next_id += 1;
+        self.timers.schedule(key, until);
+        self.ready.push(key);
+        self.queue(key);
+        if self.ending.is_some() {
+            self.dismiss(key, Goodbye::ShuttingDown, now);
+        }
+        key
+    }
+
+    fn codec_for(&self, channel: ChannelId, wire: Wire) -> Option<Codec> {
+        let settings = &self.channels[channel.0].settings;
+        let population = self.channels[channel.0].broadcast(wire).population;
+        let has_place = population < settings.max_clients.saturating_add(MAX_REFUSALS);
+        if has_place { self.channels[channel.0].codec(wire) } else { None }
+    }
+
+    /// Says once that clients are turned away.
+    fn note_fullness(&mut self, id: ChannelId, wire: Wire) {
+        let channel = &mut self.channels[id.0];
+        let is_full = channel.broadcast(wire).population >= channel.settings.max_clients;
+        if is_full && !channel.is_full {
+            let (name, limit) = (&channel.settings.name, channel.settings.max_clients);
+            log::warn!(
+                "channel {name}: full with {limit} clients, others are refused; see max_clients"
+            );
+        }
+        channel.is_full = is_full;
+    }
+
+    fn dial(&mut self, id: SourceId) {
+        self.sources[id.0].state = State::Dialing;
+        self.commands.push_back(Command::Dial(id));
+    }
+
+    /// Puts a connection on the list of those to be flushed.
+    fn queue(&mut self, key: Key) {
+        if let Some(conn) = self.conns.get_mut(key)
+            && !conn.is_queued
+        {
+            conn.is_queued = true;
+            self.to_flush.push(key);
+        }
+    }
+
+    /// Promises a look at a connection, if that is earlier than what was promised before.
+    fn schedule(&mut self, key: Key, at: Instant) {
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.look_at = at;
+            self.timers.schedule(key, at);
+        }
+    }
+
+    fn look_at(&mut self, key: Key, at: Instant, now: Instant) {
+        let Some(conn) = self.conns.get(key) else { return };
+        if conn.look_at != at {
+            return;
+        }
+        match conn.stage {
+            Stage::Opening { .. } => self.handshake_expired(key, now),
+            Stage::Open => self.check_life(key, now),
+            Stage::Draining { goodbye, .. } => {
+                self.say_goodbye(key, goodbye, now);
+                self.queue(key);
+            }
+            Stage::Lingering { .. } => self.condemned.push(key),
+        }
+    }
+
+    /// Ends a connection that was silent after a ping; pings one that was not.
+    fn check_life(&mut self, key: Key, now: Instant) {
+        let is_held = self.is_held(key);
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if conn.wire() == Wire::Prefixed && !owes(conn, &self.channels) {
+            // This wire has no pings: a peer that owes us nothing is alive.
+            conn.last_heard = now;
+        }
+        if conn.pinged_at.is_some_and(|pinged_at| conn.last_heard < pinged_at) && !is_held {
+            self.fall_silent(key, now);
+            return;
+        }
+        conn.outbox.release();
+        conn.codec.ping(&mut conn.outbox);
+        // Who is not read cannot be heard, and is not blamed for it.
+        conn.pinged_at = (!is_held).then_some(now);
+        self.queue(key);
+        self.schedule(key, now + PING_INTERVAL);
+    }
+
+    /// Whether we are the ones who do not read.
+    fn is_held(&self, key: Key) -> bool {
+        let Some(conn) = self.conns.get(key) else { return false };
+        match conn.role {
+            Role::Client(_) => conn.wait.is_some(),
+            Role::Source(source) => conn.wait.is_some() || self.sources[source.0].held.is_some(),
+        }
+    }
+
+    /// Whether a message waits for room in a client's channel.
+    fn holds_for(&self, role: Role) -> bool {
+        let Role::Client(channel) = role else { return false };
+        let mut sources = self.channels[channel.0].settings.sources.iter();
+        sources.any(|source| self.sources[source.0].held.is_some())
+    }
+
+    fn flush_channel(&mut self, id: ChannelId, now: Instant) {
+        self.channels[id.0].is_dirty = false;
+        for wire in WIRES {
+            // By place, since a flush may end a connection and another takes its place.
+            let mut place = 0;
+            while let Some(&key) = self.channels[id.0].broadcast(wire).clients.get(place) {
+                self.flush_conn(key, now);
+                if self.channels[id.0].broadcast(wire).clients.get(place) == Some(&key) {
+                    place += 1;
+                }
+            }
+            self.channels[id.0].broadcast_mut(wire).survey(&self.conns);
+        }
+    }
+
+    fn flush_conn(&mut self, key: Key, now: Instant) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let channel = match conn.role {
+            Role::Client(channel) => Some(channel),
+            Role::Source(_) => None,
+        };
+        let backlog = channel.map(|channel| self.channels[channel.0].backlog(conn.codec.wire()));
+        let sent_before = conn.tally.sent_bytes;
+        let flushed = conn.flush(backlog);
+        if conn.wire() == Wire::Prefixed && conn.tally.sent_bytes > sent_before {
+            conn.last_heard = now;
+        }
+        match flushed {
+            Ok(Flushed::All) => self.flushed_all(key, now),
+            Ok(Flushed::Blocked) => {}
+            Err(error) => self.broke(key, &error, now),
+        }
+        self.resume_reading(key);
+    }
+
+    /// What follows when a connection has everything that was for it.
+    fn flushed_all(&mut self, key: Key, now: Instant) {
+        let Some(conn) = self.conns.get(key) else { return };
+        let conn_role = conn.role;
+        match conn.stage {
+            Stage::Opening { .. } => {}
+            Stage::Open => {
+                if conn.patience != Patience::default() {
+                    self.caught_up(key);
+                }
+            }
+            Stage::Draining { goodbye, .. } => {
+                if !self.holds_for(conn_role) {
+                    self.say_goodbye(key, goodbye, now);
+                    self.flush_conn(key, now);
+                }
+            }
+            Stage::Lingering { .. } => self.half_close(key),
+        }
+    }
+}
+
+/// Whether something is owed to a client, by its channel or by us.
+fn owes<S: Socket>(conn: &Conn<S>, channels: &[Channel]) -> bool {
+    match conn.role {
+        Role::Client(channel) => {
+            let backlog = channels[channel.0].backlog(conn.wire());
+            !conn.outbox.is_empty() || (conn.is_following() && !conn.has_all(backlog))
+        }
+        Role::Source(_) => !conn.outbox.is_empty(),
+    }
+}

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+pub use crate::codec::prefixed::MessageType as UnixMessageType;
+
 /// Names a channel: its place in the list the relay was made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChannelId(pub usize);
@@ -28,18 +30,6 @@ pub enum OnSourceLoss {
     Keep,
     /// They are closed with 1012, after they got everything that had arrived.
     Close,
-}
-
-/// As what a Unix client's messages go to the source.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum UnixMessageType {
-    /// Text when the bytes are valid UTF-8, else binary.
-    #[default]
-    Auto,
-    /// Text; a message that is not valid UTF-8 ends the connection.
-    Text,
-    /// Binary.
-    Binary,
 }
 
 /// One channel: its sources, its limits, its manners.

@@ -1,0 +1,195 @@
+//! A named stream: its backlogs and its clients.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::backlog::{Backlog, Cursor};
+use super::conn::Conn;
+use super::settings::ChannelSettings;
+use crate::codec::{Codec, Message, Wire, prefixed, ws};
+use crate::net::stream::Socket;
+use crate::reactor::table::{Key, Table};
+
+/// All wires, in the order of a channel's broadcasts.
+pub(super) const WIRES: [Wire; 2] = [Wire::WebSocket, Wire::Prefixed];
+
+/// A channel and whom it reaches.
+#[derive(Debug)]
+pub(super) struct Channel {
+    pub(super) settings: ChannelSettings,
+    broadcasts: [Broadcast; WIRES.len()],
+    /// Something was pushed, or a client left, since the last flush.
+    pub(super) is_dirty: bool,
+    pub(super) pause: Option<Pause>,
+    policy: Arc<ws::Policy>,
+    policy_when_full: Arc<ws::Policy>,
+    /// Clients were turned away since there was room.
+    pub(super) is_full: bool,
+}
+
+/// One channel in one wire.
+#[derive(Debug)]
+pub(super) struct Broadcast {
+    pub(super) backlog: Backlog,
+    /// Those who follow the backlog.
+    pub(super) clients: Vec<Key>,
+    /// Those of them who lose the oldest messages until they have caught up.
+    pub(super) dropping: Vec<Key>,
+    /// All connections of this wire, also those who are coming or going.
+    pub(super) population: usize,
+    /// The position before which nothing may be evicted: a client that has not got it is
+    /// entitled to it. Exact after a survey; cursors move in between only forwards.
+    pub(super) entitled: Cursor,
+}
+
+/// A channel that holds its sources back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pause {
+    /// Up to when the patience of those who hold back has been counted.
+    pub(super) counted_until: Instant,
+    /// Whether somebody has everything and waits for more.
+    pub(super) is_starving: bool,
+    /// When the first patience ends.
+    pub(super) deadline: Option<Instant>,
+}
+
+impl Channel {
+    pub(super) fn new(settings: ChannelSettings) -> Self {
+        let policy = ws::Policy {
+            allowed_origins: settings.allowed_origins.clone(),
+            subprotocols: settings.subprotocols.clone(),
+            full: false,
+        };
+        Self {
+            broadcasts: WIRES.map(|_| Broadcast::new(&settings)),
+            is_dirty: false,
+            pause: None,
+            policy_when_full: Arc::new(ws::Policy { full: true, ..policy.clone() }),
+            policy: Arc::new(policy),
+            is_full: false,
+            settings,
+        }
+    }
+
+    /// The codec of a client that has just connected, `None` if there is no room for it and the
+    /// wire has no words to say so.
+    pub(super) fn codec(&self, wire: Wire) -> Option<Codec> {
+        let limit = self.settings.max_client_message_size;
+        let has_room = self.broadcast(wire).population < self.settings.max_clients;
+        match wire {
+            Wire::WebSocket => {
+                let policy = if has_room { &self.policy } else { &self.policy_when_full };
+                Some(Codec::WebSocket(ws::Codec::accept(Arc::clone(policy), limit)))
+            }
+            Wire::Prefixed => has_room.then(|| {
+                Codec::Prefixed(prefixed::Codec::new(self.settings.unix_message_type, limit))
+            }),
+        }
+    }
+
+    pub(super) fn broadcast(&self, wire: Wire) -> &Broadcast {
+        &self.broadcasts[index(wire)]
+    }
+
+    pub(super) fn broadcast_mut(&mut self, wire: Wire) -> &mut Broadcast {
+        &mut self.broadcasts[index(wire)]
+    }
+
+    pub(super) fn backlog(&self, wire: Wire) -> &Backlog {
+        &self.broadcast(wire).backlog
+    }
+
+    /// Everyone who follows, whatever the wire.
+    pub(super) fn clients(&self) -> impl Iterator<Item = Key> + '_ {
+        self.broadcasts.iter().flat_map(|broadcast| broadcast.clients.iter().copied())
+    }
+
+    /// Encodes a message once for each wire that somebody follows.
+    pub(super) fn push(&mut self, message: Message<'_>, now: Instant) {
+        for wire in WIRES {
+            let broadcast = self.broadcast_mut(wire);
+            if !broadcast.clients.is_empty() {
+                broadcast.backlog.push(wire.frame(message), now);
+                self.is_dirty = true;
+            }
+        }
+    }
+
+    /// Adds a client that is to get everything from now on.
+    pub(super) fn join<S: Socket>(&mut self, key: Key, conn: &mut Conn<S>) {
+        let broadcast = self.broadcast_mut(conn.wire());
+        conn.cursor = broadcast.backlog.end();
+        conn.tally.first_sequence = broadcast.backlog.sequence(conn.cursor);
+        conn.place = broadcast.clients.len();
+        if broadcast.clients.is_empty() {
+            broadcast.entitled = conn.cursor;
+        }
+        broadcast.clients.push(key);
+    }
+
+    /// Removes a client that follows; `conns` learns the new place of the one who takes its place.
+    pub(super) fn leave<S: Socket>(
+        &mut self,
+        wire: Wire,
+        place: usize,
+        conns: &mut Table<Conn<S>>,
+    ) {
+        self.is_dirty = true;
+        let broadcast = self.broadcast_mut(wire);
+        let key = broadcast.clients.swap_remove(place);
+        broadcast.dropping.retain(|dropping| *dropping != key);
+        if let Some(moved) = broadcast.clients.get(place).and_then(|key| conns.get_mut(*key)) {
+            moved.place = place;
+        }
+    }
+}
+
+impl Broadcast {
+    fn new(settings: &ChannelSettings) -> Self {
+        Self {
+            backlog: Backlog::new(settings.max_queue_size, settings.max_queue_bytes),
+            clients: Vec::new(),
+            dropping: Vec::new(),
+            population: 0,
+            entitled: Cursor::default(),
+        }
+    }
+
+    /// Looks at every cursor: forgets what everyone has, and finds out what some are entitled to.
+    pub(super) fn survey<S: Socket>(&mut self, conns: &Table<Conn<S>>) {
+        let end = self.backlog.end();
+        let (mut slowest, mut entitled) = (end, end);
+        for conn in self.clients.iter().filter_map(|key| conns.get(*key)) {
+            slowest = slowest.min(conn.cursor);
+            if !conn.patience.is_dropping {
+                entitled = entitled.min(conn.cursor);
+            }
+        }
+        self.backlog.evict(slowest);
+        self.entitled = entitled;
+    }
+
+    /// Where the backlog must be able to start for the sources to be read on: with room for a
+    /// frame, and half empty, so that they are read on for more than one message.
+    pub(super) fn relief(&self, frame_bytes: usize) -> Cursor {
+        self.backlog.start_after(frame_bytes).max(self.backlog.start_of_recent_half())
+    }
+}
+
+impl Pause {
+    /// How much patience the clients of a paused channel have used up since it was last counted.
+    pub(super) fn elapsed(&self, now: Instant) -> Duration {
+        if self.is_starving {
+            now.saturating_duration_since(self.counted_until)
+        } else {
+            Duration::ZERO
+        }
+    }
+}
+
+fn index(wire: Wire) -> usize {
+    match wire {
+        Wire::WebSocket => 0,
+        Wire::Prefixed => 1,
+    }
+}

@@ -1,0 +1,274 @@
+//! One connection, whoever dialled whom.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::backlog::{Backlog, Cursor};
+use super::settings::{ChannelId, SourceId};
+use crate::codec::{Codec, Event, Wire};
+use crate::net::stream::Socket;
+use crate::reactor::inbox::Inbox;
+use crate::reactor::outbox::Outbox;
+
+/// Slices of one vectored write at most; 64 segments are 4 MiB.
+const MAX_SLICES: usize = 64;
+
+/// What a peer is to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It dialled us and gets what the channel carries.
+    Client(ChannelId),
+    /// We dialled it.
+    Source(SourceId),
+}
+
+/// Where a peer is, for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// The address of the other end.
+    Tcp(SocketAddr),
+    /// Some process of this machine.
+    Unix,
+}
+
+/// How far a connection's life has gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The handshake is under way.
+    Opening { until: Instant },
+    /// Messages pass.
+    Open,
+    /// It gets what is kept for it, then a goodbye.
+    Draining { until: Instant, goodbye: Goodbye },
+    /// Our last words are in the outbox; what the peer says is no longer heard.
+    Lingering { until: Instant, half_closed: bool },
+}
+
+/// A reason to close that we give ourselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Goodbye {
+    /// The relay ends.
+    ShuttingDown,
+    /// The channel's last source is gone and its clients shall be told.
+    SourceLost,
+}
+
+/// A connection and all that belongs to it alone.
+#[derive(Debug)]
+pub(super) struct Conn<S> {
+    pub(super) stream: S,
+    pub(super) codec: Codec,
+    pub(super) role: Role,
+    pub(super) stage: Stage,
+    pub(super) peer: Peer,
+    /// A number for the log, unique in the relay's life.
+    pub(super) id: u64,
+    pub(super) inbox: Inbox,
+    pub(super) outbox: Outbox,
+    /// The position in the channel's backlog, for clients.
+    pub(super) cursor: Cursor,
+    /// The place in the channel's list of clients.
+    pub(super) place: usize,
+    /// The last write would have blocked.
+    pub(super) is_blocked: bool,
+    /// It is in the list of those to be flushed.
+    pub(super) is_queued: bool,
+    /// Why it is read no further, if it is not.
+    pub(super) wait: Option<Wait>,
+    /// When a byte of the peer was last seen.
+    pub(super) last_heard: Instant,
+    pub(super) pinged_at: Option<Instant>,
+    /// The entry in the timers that counts.
+    pub(super) look_at: Instant,
+    pub(super) patience: Patience,
+    pub(super) tally: Tally,
+}
+
+/// Why a connection is read no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// A source takes no more of what its clients send.
+    ForSource,
+    /// It sends, and does not read what it is answered.
+    ForItself,
+}
+
+/// How a slow client stands with its channel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Patience {
+    /// How long it has held the sources back since it last had everything.
+    pub(super) held: Duration,
+    /// It loses the oldest messages until it has caught up.
+    pub(super) is_dropping: bool,
+}
+
+/// What is said about a connection at its end.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tally {
+    /// The sequence number of the first message that was meant for it.
+    pub(super) first_sequence: u64,
+    pub(super) sent_bytes: u64,
+    pub(super) received_messages: u64,
+    pub(super) dropped_messages: u64,
+    /// As many were dropped before the spell of now.
+    pub(super) dropped_before_spell: u64,
+    /// Messages refused because the channel is read-only.
+    pub(super) refused_messages: u64,
+}
+
+/// How a flush went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flushed {
+    /// Nothing is left to send.
+    All,
+    /// The peer takes no more now.
+    Blocked,
+}
+
+impl Goodbye {
+    pub(super) fn code(self) -> u16 {
+        match self {
+            Self::ShuttingDown => 1001,
+            Self::SourceLost => 1012,
+        }
+    }
+
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::ShuttingDown => "the relay is shutting down",
+            Self::SourceLost => "the source was lost",
+        }
+    }
+}
+
+impl<S: Socket> Conn<S> {
+    pub(super) fn wire(&self) -> Wire {
+        self.codec.wire()
+    }
+
+    /// Whether the backlog still concerns it.
+    pub(super) fn is_following(&self) -> bool {
+        match self.stage {
+            Stage::Open | Stage::Draining { .. } => true,
+            Stage::Opening { .. } | Stage::Lingering { .. } => false,
+        }
+    }
+
+    /// Understands the next event of an inbox that was lent to this connection.
+    pub(super) fn poll_event<'a>(
+        &mut self,
+        inbox: &'a mut Inbox,
+    ) -> Result<Option<Event<'a>>, crate::codec::Error> {
+        self.codec.poll_event(inbox, &mut self.outbox)
+    }
+
+    /// Reads and forgets, until the end of the stream (`true`) or of what is there.
+    pub(super) fn discard(&mut self, scratch: &mut Inbox, mut budget: usize) -> io::Result<bool> {
+        while budget > 0 {
+            let count = scratch.fill(&mut self.stream)?;
+            if count == 0 {
+                return Ok(true);
+            }
+            scratch.take(scratch.len());
+            budget = budget.saturating_sub(count);
+        }
+        Ok(false)
+    }
+
+    /// Sends what is owed: the rest of a frame once begun, the outbox, the backlog.
+    pub(super) fn flush(&mut self, backlog: Option<&Backlog>) -> io::Result<Flushed> {
+        let backlog = if self.is_following() { backlog } else { None };
+        while !self.is_blocked {
+            match self.write_once(backlog) {
+                Ok(0) => match self.stream.flush() {
+                    Ok(()) => return Ok(Flushed::All),
+                    Err(error) => self.note(error)?,
+                },
+                Ok(_) => {}
+                Err(error) => self.note(error)?,
+            }
+        }
+        Ok(Flushed::Blocked)
+    }
+
+    /// One write of everything, in the right order. `Ok(0)`: there was nothing.
+    fn write_once(&mut self, backlog: Option<&Backlog>) -> io::Result<usize> {
+        let mut parts = [IoSlice::new(&[]); MAX_SLICES];
+        let mut count = 0;
+        let mut add = |bytes| {
+            let has_room = count < MAX_SLICES;
+            if has_room {
+                parts[count] = IoSlice::new(bytes);
+                count += 1;
+            }
+            has_room
+        };
+        let mut begun = 0;
+        if !self.outbox.is_empty() {
+            let rest = backlog.map_or(&[][..], |backlog| backlog.rest_of_frame(self.cursor));
+            begun = rest.len();
+            if begun > 0 {
+                add(rest);
+            }
+            add(self.outbox.bytes());
+        }
+        if let Some(backlog) = backlog {
+            let _ = backlog.slices(self.cursor.advanced(begun)).all(&mut add);
+        }
+        let written = match count {
+            0 => return Ok(0),
+            1 => self.stream.write(&parts[0])?,
+            _ => self.stream.write_vectored(&parts[..count])?,
+        };
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        self.account(written, begun);
+        Ok(written)
+    }
+
+    fn account(&mut self, written: usize, begun: usize) {
+        self.tally.sent_bytes += written as u64;
+        let of_frame = written.min(begun);
+        let of_outbox = (written - of_frame).min(self.outbox.len());
+        self.outbox.consume(of_outbox);
+        self.cursor = self.cursor.advanced(written - of_outbox);
+    }
+
+    /// A refusal to take more now is no error.
+    fn note(&mut self, error: io::Error) -> io::Result<()> {
+        match error.kind() {
+            io::ErrorKind::WouldBlock => {
+                self.is_blocked = true;
+                Ok(())
+            }
+            io::ErrorKind::Interrupted => Ok(()),
+            _ => Err(error),
+        }
+    }
+
+    /// Makes the rest of a frame once begun its own, so that the backlog is needed no more.
+    pub(super) fn carry_rest(&mut self, backlog: &Backlog) {
+        let rest = backlog.rest_of_frame(self.cursor);
+        if !rest.is_empty() {
+            self.outbox.push_front(rest);
+            self.cursor = self.cursor.advanced(rest.len());
+        }
+    }
+
+    /// Whether it has everything the channel has.
+    pub(super) fn has_all(&self, backlog: &Backlog) -> bool {
+        self.cursor == backlog.end()
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix => f.write_str("unix"),
+        }
+    }
+}

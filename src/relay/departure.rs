@@ -1,0 +1,299 @@
+//! How connections end, and what is said about it.
+//!
+//! Who is told goodbye lingers: the outbox is sent, the writing side closed, and what the peer
+//! still says read and forgotten until it closes too. So the goodbye is not lost to a reset.
+
+use std::fmt::{self, Display};
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::backlog::Backlog;
+use super::conn::{Conn, Goodbye, Role, Stage};
+use super::settings::{ChannelId, OnSourceLoss, SourceId};
+use super::source::State;
+use super::{DRAIN, HANDSHAKE_TIMEOUT, LINGER, Outcome, PING_INTERVAL, Relay};
+use crate::codec::{CloseReason, Error};
+use crate::net::stream::Socket;
+use crate::reactor::table::Key;
+
+/// A close code that asks a client to come back later (registered with IANA).
+const TRY_AGAIN_LATER: u16 = 1013;
+
+impl<S: Socket> Relay<S> {
+    /// The peer has closed its writing side without a goodbye.
+    pub(super) fn ended(&mut self, key: Key, now: Instant) {
+        self.part(key, &"closed without a goodbye", now);
+        self.condemned.push(key);
+    }
+
+    /// The connection failed below the protocol.
+    pub(super) fn broke(&mut self, key: Key, error: &io::Error, now: Instant) {
+        self.part(key, &Broken(error), now);
+        self.condemned.push(key);
+    }
+
+    /// The peer broke the protocol; the codec has put the answer into the outbox.
+    pub(super) fn misbehaved(&mut self, key: Key, error: &Error, now: Instant) {
+        self.part(key, error, now);
+        self.linger(key, now + LINGER);
+    }
+
+    /// The peer has answered a ping with silence.
+    pub(super) fn fall_silent(&mut self, key: Key, now: Instant) {
+        self.part(key, &format_args!("silent for {} s after a ping", PING_INTERVAL.as_secs()), now);
+        self.condemned.push(key);
+    }
+
+    pub(super) fn handshake_expired(&mut self, key: Key, now: Instant) {
+        let seconds = HANDSHAKE_TIMEOUT.as_secs();
+        self.part(key, &format_args!("no handshake within {seconds} s"), now);
+        self.condemned.push(key);
+    }
+
+    pub(super) fn client_closed(&mut self, key: Key, reason: &CloseReason, now: Instant) {
+        self.part(key, &format_args!("closed by the client{reason}"), now);
+        self.linger(key, now + LINGER);
+    }
+
+    pub(super) fn source_closed(
+        &mut self,
+        key: Key,
+        source: SourceId,
+        reason: &CloseReason,
+        now: Instant,
+    ) {
+        self.lose_source(source, key, &format_args!("closed by the source{reason}"), now);
+        self.linger(key, now + LINGER);
+    }
+
+    pub(super) fn disconnect_slow(&mut self, key: Key, id: ChannelId, now: Instant) {
+        let Some(conn) = self.conns.get(key) else { return };
+        let channel = &self.channels[id.0];
+        let behind = channel.backlog(conn.wire()).lag(conn.cursor, now);
+        let until = now + (channel.settings.max_pause / 2).min(LINGER);
+        let why = format!("slow consumer: {} messages behind", behind.messages);
+        self.part(key, &"too slow", now);
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        conn.codec.close(TRY_AGAIN_LATER, &why, &mut conn.outbox);
+        self.linger(key, until);
+    }
+
+    /// Sees a peer off: a client gets what is kept for it first.
+    pub(super) fn dismiss(&mut self, key: Key, goodbye: Goodbye, now: Instant) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        match (conn.role, conn.stage) {
+            (Role::Client(_), Stage::Open) => {
+                conn.stage = Stage::Draining { until: now + DRAIN, goodbye };
+                self.schedule(key, now + DRAIN);
+                self.queue(key);
+            }
+            (Role::Source(_), Stage::Open) | (_, Stage::Opening { .. }) => {
+                self.say_goodbye(key, goodbye, now);
+                self.queue(key);
+            }
+            (_, Stage::Draining { .. } | Stage::Lingering { .. }) => {}
+        }
+    }
+
+    pub(super) fn say_goodbye(&mut self, key: Key, goodbye: Goodbye, now: Instant) {
+        self.part(key, &goodbye.reason(), now);
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        conn.codec.close(goodbye.code(), goodbye.reason(), &mut conn.outbox);
+        self.linger(key, now + LINGER);
+    }
+
+    /// Closes our writing side when our last words are sent. A source closes first itself:
+    /// its side of the connection is the server's (RFC 6455, section 7.1.1).
+    pub(super) fn half_close(&mut self, key: Key) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if let (Role::Client(_), Stage::Lingering { until, half_closed: false }) =
+            (conn.role, conn.stage)
+        {
+            conn.stage = Stage::Lingering { until, half_closed: true };
+            if conn.stream.finish().is_err() {
+                self.condemned.push(key);
+            }
+        }
+    }
+
+    fn linger(&mut self, key: Key, until: Instant) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        conn.stage = Stage::Lingering { until, half_closed: false };
+        self.schedule(key, until);
+        self.ready.push(key);
+        self.queue(key);
+    }
+
+    /// Says why a connection ends and takes it out of everything it was part of. Does so once.
+    fn part(&mut self, key: Key, why: &dyn Display, now: Instant) {
+        let Some(conn) = self.conns.get(key) else { return };
+        match conn.role {
+            Role::Client(channel) => self.part_client(key, channel, why, now),
+            Role::Source(source) => self.lose_source(source, key, why, now),
+        }
+    }
+
+    fn part_client(&mut self, key: Key, id: ChannelId, why: &dyn Display, now: Instant) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let channel = &mut self.channels[id.0];
+        let name = &channel.settings.name;
+        match conn.stage {
+            Stage::Opening { .. } => {
+                log::debug!("client {name}#{} {}: not opened ({why})", conn.id, conn.peer);
+            }
+            Stage::Open | Stage::Draining { .. } => {
+                let backlog = channel.backlog(conn.codec.wire());
+                let farewell = Farewell::of(conn, backlog);
+                log::info!("client {name}#{} {}: gone ({why}), {farewell}", conn.id, conn.peer);
+                conn.carry_rest(backlog);
+                let (wire, place) = (conn.codec.wire(), conn.place);
+                channel.leave(wire, place, &mut self.conns);
+            }
+            Stage::Lingering { .. } => return,
+        }
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.stage = Stage::Lingering { until: now, half_closed: false };
+        }
+    }
+
+    /// The connection to a source ends; another will be dialled.
+    fn lose_source(&mut self, id: SourceId, key: Key, why: &dyn Display, now: Instant) {
+        let is_its_connection = match self.sources[id.0].state {
+            State::Opening(current) | State::Open { key: current, .. } => current == key,
+            State::Dialing | State::Waiting(_) | State::GivenUp => false,
+        };
+        if !is_its_connection {
+            return;
+        }
+        let was_open = self.sources[id.0].open_key().is_some();
+        let unsent = self.conns.get(key).map_or(0, |conn| conn.outbox.len());
+        if was_open && unsent > 0 {
+            let why = format_args!("lost ({why}) with {unsent} bytes of clients' messages unsent");
+            self.fail_source(id, &why, now);
+        } else if was_open {
+            self.fail_source(id, &format_args!("lost ({why})"), now);
+        } else {
+            self.fail_source(id, &format_args!("cannot open ({why})"), now);
+        }
+    }
+
+    /// A source's attempt or connection has ended; `what` says so in the log.
+    pub(super) fn fail_source(&mut self, id: SourceId, what: &dyn Display, now: Instant) {
+        if self.ending.is_some() {
+            return;
+        }
+        let source = &mut self.sources[id.0];
+        let name = source.settings.name.clone();
+        match source.fail(now) {
+            Some(wait) => {
+                source.state = State::Waiting(now + wait);
+                log::info!("source {name}: {what}, redial in {}", Seconds(wait));
+            }
+            None => {
+                source.state = State::GivenUp;
+                let attempts = source.settings.reconnect_max_attempts;
+                log::error!("source {name}: {what}, given up after {attempts} attempts");
+            }
+        }
+        self.release_waiting(id);
+        self.tell_clients_of_loss(id, now);
+        if self.sources.iter().all(|source| source.state == State::GivenUp) {
+            log::error!("every source has given up, nothing is left to relay");
+            self.drain(Outcome::AllSourcesGaveUp, now);
+        }
+    }
+
+    /// Closes the clients of channels that shall not outlive their last source.
+    fn tell_clients_of_loss(&mut self, id: SourceId, now: Instant) {
+        for n in 0..self.sources[id.0].channels.len() {
+            let channel = &self.channels[self.sources[id.0].channels[n].0];
+            let is_up = |id: &SourceId| self.sources[id.0].open_key().is_some();
+            let shall_close = channel.settings.on_source_loss == OnSourceLoss::Close;
+            if shall_close && !channel.settings.sources.iter().any(is_up) {
+                let clients: Vec<_> = channel.clients().collect();
+                for key in clients {
+                    self.dismiss(key, Goodbye::SourceLost, now);
+                }
+            }
+        }
+    }
+}
+
+/// An I/O error in a few words.
+struct Broken<'a>(&'a io::Error);
+
+impl Display for Broken<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.kind() {
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+                f.write_str("reset by peer")
+            }
+            io::ErrorKind::UnexpectedEof => f.write_str("closed without a TLS goodbye"),
+            _ => self.0.fmt(f),
+        }
+    }
+}
+
+/// A wait, as a person says it.
+struct Seconds(Duration);
+
+impl Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 < Duration::from_secs(1) {
+            write!(f, "{} ms", self.0.as_millis())
+        } else {
+            write!(f, "{:.0} s", self.0.as_secs_f64())
+        }
+    }
+}
+
+/// What a client has had, in numbers.
+struct Farewell {
+    sent_messages: u64,
+    sent_bytes: u64,
+    received_messages: u64,
+    dropped_messages: u64,
+    unsent_messages: u64,
+}
+
+impl Farewell {
+    fn of<S>(conn: &Conn<S>, backlog: &Backlog) -> Self {
+        let tally = &conn.tally;
+        let sequence = backlog.sequence(conn.cursor);
+        let passed = sequence.saturating_sub(tally.first_sequence);
+        Self {
+            sent_messages: passed.saturating_sub(tally.dropped_messages),
+            sent_bytes: tally.sent_bytes,
+            received_messages: tally.received_messages,
+            dropped_messages: tally.dropped_messages,
+            unsent_messages: backlog.sequence(backlog.end()) - sequence,
+        }
+    }
+}
+
+impl Display for Farewell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} messages and {} bytes sent", self.sent_messages, self.sent_bytes)?;
+        for (count, what) in [
+            (self.received_messages, "received"),
+            (self.dropped_messages, "dropped"),
+            (self.unsent_messages, "unsent"),
+        ] {
+            if count > 0 {
+                write!(f, ", {count} {what}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.code {
+            Some(code) if self.text.is_empty() => write!(f, ", {code}"),
+            // The words are the peer's: quoted, so that they cannot forge a line of the log.
+            Some(code) => write!(f, ", {code} {:?}", self.text),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! Reading: what peers send, and where it goes.
+
+use std::io;
+use std::time::Instant;
+
+use super::conn::{Role, Stage, Wait};
+use super::settings::{ChannelId, SourceId};
+use super::source::{Held, State};
+use super::{MAX_CLIENT_OUTBOX_BYTES, PING_INTERVAL, Relay};
+use crate::codec::{Event, Message};
+use crate::net::stream::Socket;
+use crate::reactor::inbox::Inbox;
+use crate::reactor::table::Key;
+
+/// Bytes that one connection may read in one turn; then others have theirs.
+pub(super) const READ_BYTES: usize = 64 * 1024;
+
+/// Whether to go on with a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// There may be more.
+    GoOn,
+    /// Not before something has changed, which will put it on the list of the ready.
+    Stop,
+}
+
+impl<S: Socket> Relay<S> {
+    /// Reads what a socket has, within its budget for a turn.
+    pub fn read(&mut self, key: Key, now: Instant) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if let Stage::Lingering { .. } = conn.stage {
+            self.discard(key);
+            return;
+        }
+        let role = conn.role;
+        // Who has a rest of a message goes on in a buffer of its own, all other clients share one.
+        let is_own = !conn.inbox.is_empty() || matches!(conn.role, Role::Source(_));
+        let mut inbox = std::mem::take(if is_own { &mut conn.inbox } else { &mut self.scratch });
+        inbox.reserve(READ_BYTES);
+        self.read_into(&mut inbox, key, now);
+        let rest = if is_own { std::mem::take(&mut inbox) } else { inbox.split_off() };
+        if !is_own {
+            self.scratch = inbox;
+        }
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.inbox = rest;
+            if let Role::Client(_) = role {
+                conn.inbox.release();
+            }
+        }
+    }
+
+    /// Reads those that had more than their last turn allowed.
+    pub fn read_ready(&mut self, now: Instant) {
+        let ready = std::mem::take(&mut self.ready);
+        for key in &ready {
+            self.read(*key, now);
+        }
+        if self.ready.is_empty() {
+            self.ready = ready;
+            self.ready.clear();
+        }
+    }
+
+    fn read_into(&mut self, inbox: &mut Inbox, key: Key, now: Instant) {
+        let mut budget = READ_BYTES;
+        loop {
+            if self.understand(inbox, key, now) == Next::Stop {
+                return;
+            }
+            if budget == 0 {
+                self.ready.push(key);
+                return;
+            }
+            let Some(conn) = self.conns.get_mut(key) else { return };
+            match inbox.fill(&mut conn.stream) {
+                Ok(0) => return self.ended(key, now),
+                Ok(count) => {
+                    conn.last_heard = now;
+                    budget = budget.saturating_sub(count);
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return,
+                    io::ErrorKind::Interrupted => {}
+                    _ => return self.broke(key, &error, now),
+                },
+            }
+        }
+    }
+
+    /// Handles the events that are whole in an inbox.
+    fn understand(&mut self, inbox: &mut Inbox, key: Key, now: Instant) -> Next {
+        loop {
+            if self.must_wait(key) {
+                return Next::Stop;
+            }
+            let Some(conn) = self.conns.get_mut(key) else { return Next::Stop };
+            let role = conn.role;
+            let outbox_bytes = conn.outbox.len();
+            let event = conn.poll_event(inbox);
+            if conn.outbox.len() > outbox_bytes {
+                self.queue(key);
+            }
+            match event {
+                Ok(Some(event)) => self.handle(key, role, &event, now),
+                Ok(None) => return Next::GoOn,
+                Err(error) => self.misbehaved(key, &error, now),
+            }
+        }
+    }
+
+    /// What every event means.
+    fn handle(&mut self, key: Key, role: Role, event: &Event<'_>, now: Instant) {
+        match (role, event) {
+            (Role::Client(channel), Event::Opened) => self.client_opened(key, channel, now),
+            (Role::Source(source), Event::Opened) => self.source_opened(key, source, now),
+            (Role::Client(channel), Event::Message(message)) => {
+                self.forward(key, channel, *message);
+            }
+            (Role::Source(source), Event::Message(message)) => {
+                self.received(source, *message, now);
+            }
+            // That bytes came is known already; the codec has answered a ping.
+            (Role::Client(_) | Role::Source(_), Event::Ping | Event::Pong) => {}
+            (Role::Client(_), Event::Closed(reason)) => self.client_closed(key, reason, now),
+            (Role::Source(source), Event::Closed(reason)) => {
+                self.source_closed(key, source, reason, now);
+            }
+        }
+    }
+
+    /// Whether a connection may not be read on now. Who waits for something is put on the list of
+    /// those that are ready when it comes.
+    fn must_wait(&mut self, key: Key) -> bool {
+        let Some(conn) = self.conns.get(key) else { return true };
+        if let Stage::Lingering { .. } = conn.stage {
+            return true;
+        }
+        let is_held = match conn.role {
+            Role::Source(source) => self.sources[source.0].held.is_some(),
+            Role::Client(channel) => self.waits_for_source(key, channel),
+        };
+        is_held || self.waits_for_itself(key)
+    }
+
+    /// Whether a peer does not read what it is answered.
+    fn waits_for_itself(&mut self, key: Key) -> bool {
+        let Some(conn) = self.conns.get(key) else { return true };
+        let waits = conn.outbox.len() > self.max_own_bytes(conn.role);
+        if let Some(conn) = self.conns.get_mut(key).filter(|_| waits) {
+            conn.wait = Some(Wait::ForItself);
+        }
+        waits
+    }
+
+    /// Puts a client among those who wait, if a source of its channel takes no more.
+    fn waits_for_source(&mut self, key: Key, channel: ChannelId) -> bool {
+        let settings = &self.channels[channel.0].settings;
+        let is_congested = |id: &SourceId| {
+            let source = &self.sources[id.0];
+            let conn = source.open_key().and_then(|key| self.conns.get(key));
+            conn.is_some_and(|conn| conn.outbox.len() >= self.max_forward_bytes(*id))
+        };
+        let congested = settings.sources.iter().copied().find(is_congested);
+        let Some(source) = congested.filter(|_| !settings.read_only) else { return false };
+        let Some(conn) = self.conns.get_mut(key) else { return true };
+        if conn.wait.replace(Wait::ForSource) != Some(Wait::ForSource) {
+            self.sources[source.0].waiting.push(key);
+        }
+        true
+    }
+
+    /// The bytes of clients' messages that are kept for a source before its clients wait.
+    fn max_forward_bytes(&self, id: SourceId) -> usize {
+        let channels = self.sources[id.0].channels.iter();
+        let limits = channels.map(|id| self.channels[id.0].settings.max_queue_bytes);
+        limits.max().unwrap_or_default()
+    }
+
+    /// The bytes that may be owed to a peer before it is read no further itself.
+    fn max_own_bytes(&self, role: Role) -> usize {
+        match role {
+            Role::Client(_) => MAX_CLIENT_OUTBOX_BYTES,
+            Role::Source(id) => 2 * self.max_forward_bytes(id),
+        }
+    }
+
+    /// Reads those on that waited for a peer to take what it is owed, once it has taken half.
+    pub(super) fn resume_reading(&mut self, key: Key) {
+        let Some(conn) = self.conns.get(key) else { return };
+        let (role, owed, wait) = (conn.role, conn.outbox.len(), conn.wait);
+        if wait == Some(Wait::ForItself) && owed <= self.max_own_bytes(role) / 2 {
+            self.read_on(key);
+        }
+        if let Role::Source(id) = role
+            && !self.sources[id.0].waiting.is_empty()
+            && owed <= self.max_forward_bytes(id) / 2
+        {
+            self.release_waiting(id);
+        }
+    }
+
+    fn read_on(&mut self, key: Key) {
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.wait = None;
+            self.ready.push(key);
+        }
+    }
+
+    /// Lets the clients that wait for a source be read again.
+    pub(super) fn release_waiting(&mut self, source: SourceId) {
+        for key in std::mem::take(&mut self.sources[source.0].waiting) {
+            self.read_on(key);
+        }
+    }
+
+    fn client_opened(&mut self, key: Key, id: ChannelId, now: Instant) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        conn.stage = Stage::Open;
+        let channel = &mut self.channels[id.0];
+        channel.join(key, conn);
+        log::info!("client {}#{} {}: connected", channel.settings.name, conn.id, conn.peer);
+        self.schedule(key, now + PING_INTERVAL);
+    }
+
+    fn source_opened(&mut self, key: Key, id: SourceId, now: Instant) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        conn.stage = Stage::Open;
+        let source = &mut self.sources[id.0];
+        source.state = State::Open { key, since: now };
+        log::info!("source {}: connected ({})", source.settings.name, conn.peer);
+        let dropped = std::mem::take(&mut source.dropped_messages);
+        if dropped > 0 {
+            let name = &source.settings.name;
+            log::warn!(
+                "source {name}: {dropped} messages of clients were dropped while it was down"
+            );
+        }
+        self.schedule(key, now + PING_INTERVAL);
+    }
+
+    /// Broadcasts a source's message, or holds it until there is room.
+    fn received(&mut self, id: SourceId, message: Message<'_>, now: Instant) {
+        let source = &mut self.sources[id.0];
+        source.has_delivered = true;
+        source.tally.received_messages += 1;
+        source.tally.received_bytes += message.payload.len() as u64;
+        if self.make_room(id, message, now) {
+            self.broadcast(id, message, now);
+        } else {
+            self.sources[id.0].held = Some(Held::new(message));
+        }
+    }
+
+    pub(super) fn broadcast(&mut self, id: SourceId, message: Message<'_>, now: Instant) {
+        for channel in &self.sources[id.0].channels {
+            self.channels[channel.0].push(message, now);
+        }
+    }
+
+    /// Puts a client's message on its way to the sources of its channel.
+    fn forward(&mut self, key: Key, id: ChannelId, message: Message<'_>) {
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.tally.received_messages += 1;
+        }
+        if self.channels[id.0].settings.read_only {
+            self.refuse_message(key, id);
+            return;
+        }
+        for source in 0..self.channels[id.0].settings.sources.len() {
+            let source = self.channels[id.0].settings.sources[source];
+            self.forward_to(source, message);
+        }
+    }
+
+    fn forward_to(&mut self, id: SourceId, message: Message<'_>) {
+        let source = &mut self.sources[id.0];
+        let open = source.open_key().and_then(|key| Some((key, self.conns.get_mut(key)?)));
+        let Some((key, conn)) = open else {
+            let name = &source.settings.name;
+            if source.dropped_messages == 0 {
+                log::warn!("source {name}: down, messages of clients are dropped until it is back");
+            }
+            source.dropped_messages += 1;
+            source.tally.dropped_messages += 1;
+            return;
+        };
+        source.tally.forwarded_messages += 1;
+        conn.codec.send(message, &mut conn.outbox);
+        self.queue(key);
+    }
+
+    fn refuse_message(&mut self, key: Key, id: ChannelId) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if conn.tally.refused_messages == 0 {
+            let name = &self.channels[id.0].settings.name;
+            log::info!(
+                "client {name}#{} {}: sends messages, which are dropped: the channel is read_only",
+                conn.id,
+                conn.peer
+            );
+        }
+        conn.tally.refused_messages += 1;
+    }
+
+    /// Reads the last words of a peer that we have said goodbye to, and forgets them.
+    fn discard(&mut self, key: Key) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        match conn.discard(&mut self.scratch, READ_BYTES) {
+            Ok(false) => self.ready.push(key),
+            Ok(true) => self.condemned.push(key),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => {}
+                _ => self.condemned.push(key),
+            },
+        }
+    }
+}

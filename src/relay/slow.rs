@@ -1,0 +1,225 @@
+//! Clients that do not keep up.
+//!
+//! A message that would evict what a client is entitled to is held, and with it its source is read
+//! no further: TCP pushes back, nothing is lost. Who holds the sources back while another client
+//! of the channel has everything loses patience by the clock; when `max_pause` of it is gone the
+//! channel's `slow_client` policy strikes. If everyone is behind, the source is simply faster than
+//! its readers, and waiting costs nobody.
+
+use std::time::Instant;
+
+use super::Relay;
+use super::backlog::Cursor;
+use super::channel::{Pause, WIRES};
+use super::conn::{Patience, Role};
+use super::settings::{ChannelId, SlowClient, SourceId};
+use crate::codec::{Message, Wire};
+use crate::net::stream::Socket;
+use crate::reactor::table::Key;
+
+impl<S: Socket> Relay<S> {
+    /// Makes room for a message in all channels of a source, at the cost of nobody who is entitled
+    /// to what must go. Says whether there is room.
+    pub(super) fn make_room(
+        &mut self,
+        source: SourceId,
+        message: Message<'_>,
+        now: Instant,
+    ) -> bool {
+        for n in 0..self.sources[source.0].channels.len() {
+            let channel = self.sources[source.0].channels[n];
+            for wire in WIRES {
+                if !self.make_room_in(channel, wire, message, now) {
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn make_room_in(
+        &mut self,
+        id: ChannelId,
+        wire: Wire,
+        message: Message<'_>,
+        now: Instant,
+    ) -> bool {
+        let channel = &self.channels[id.0];
+        let broadcast = channel.broadcast(wire);
+        if broadcast.clients.is_empty() {
+            return true;
+        }
+        let start = broadcast.backlog.start_after(wire.frame(message).len());
+        if start > broadcast.entitled {
+            if !channel.settings.max_pause.is_zero() {
+                return false;
+            }
+            for key in self.holders(id, wire, start) {
+                self.strike(key, now);
+            }
+        }
+        for n in 0..self.channels[id.0].broadcast(wire).dropping.len() {
+            let key = self.channels[id.0].broadcast(wire).dropping[n];
+            self.skip_to(key, id, wire, start);
+        }
+        true
+    }
+
+    /// The clients that are entitled to something in front of a position.
+    fn holders(&self, id: ChannelId, wire: Wire, start: Cursor) -> Vec<Key> {
+        let holds = |key: &&Key| {
+            let conn = self.conns.get(**key);
+            conn.is_some_and(|conn| conn.cursor < start && !conn.patience.is_dropping)
+        };
+        self.channels[id.0].broadcast(wire).clients.iter().filter(holds).copied().collect()
+    }
+
+    /// Lets a client that is dropping lose what lies in front of a position. A frame once begun is
+    /// still finished.
+    fn skip_to(&mut self, key: Key, id: ChannelId, wire: Wire, start: Cursor) {
+        let backlog = self.channels[id.0].backlog(wire);
+        let Some(conn) = self.conns.get_mut(key).filter(|conn| conn.cursor < start) else { return };
+        conn.carry_rest(backlog);
+        let lost = backlog.sequence(start).saturating_sub(backlog.sequence(conn.cursor));
+        conn.tally.dropped_messages += lost;
+        conn.cursor = conn.cursor.max(start);
+    }
+
+    /// Deals with a client whose patience is used up.
+    fn strike(&mut self, key: Key, now: Instant) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let Role::Client(id) = conn.role else { return };
+        let channel = &mut self.channels[id.0];
+        match channel.settings.slow_client {
+            SlowClient::Disconnect => self.disconnect_slow(key, id, now),
+            SlowClient::DropOldest => {
+                conn.patience = Patience { is_dropping: true, ..conn.patience };
+                conn.tally.dropped_before_spell = conn.tally.dropped_messages;
+                log::warn!(
+                    "client {}#{} {}: too slow, loses the oldest messages until it has caught up",
+                    channel.settings.name,
+                    conn.id,
+                    conn.peer
+                );
+                channel.broadcast_mut(conn.codec.wire()).dropping.push(key);
+            }
+        }
+    }
+
+    /// Gives a client that has everything its patience back.
+    pub(super) fn caught_up(&mut self, key: Key) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let Role::Client(id) = conn.role else { return };
+        let channel = &mut self.channels[id.0];
+        let patience = std::mem::take(&mut conn.patience);
+        if patience.is_dropping {
+            channel.broadcast_mut(conn.codec.wire()).dropping.retain(|other| *other != key);
+            log::warn!(
+                "client {}#{} {}: has caught up, {} messages were dropped",
+                channel.settings.name,
+                conn.id,
+                conn.peer,
+                conn.tally.dropped_messages - conn.tally.dropped_before_spell
+            );
+        }
+    }
+
+    /// Counts the time that clients have held their channel's sources back, and strikes those
+    /// whose patience has ended.
+    pub(super) fn count_patience(&mut self, now: Instant) {
+        for id in (0..self.channels.len()).map(ChannelId) {
+            let Some(mut pause) = self.channels[id.0].pause else { continue };
+            let elapsed = pause.elapsed(now);
+            pause.counted_until = now;
+            self.channels[id.0].pause = Some(pause);
+            if elapsed.is_zero() {
+                continue;
+            }
+            for key in self.all_holders(id) {
+                let max_pause = self.channels[id.0].settings.max_pause;
+                let Some(conn) = self.conns.get_mut(key) else { continue };
+                conn.patience.held += elapsed;
+                if conn.patience.held >= max_pause {
+                    self.strike(key, now);
+                }
+            }
+        }
+    }
+
+    /// Finds out, after all was written that could be, which channels still hold their sources
+    /// back, and reads the other sources on.
+    pub(super) fn review_pauses(&mut self, now: Instant) {
+        for id in (0..self.channels.len()).map(ChannelId) {
+            let is_asked = self.channels[id.0]
+                .settings
+                .sources
+                .iter()
+                .any(|source| self.sources[source.0].held.is_some());
+            self.channels[id.0].pause = if is_asked { self.pause(id, now) } else { None };
+        }
+        for id in (0..self.sources.len()).map(SourceId) {
+            let source = &self.sources[id.0];
+            let is_paused = |channel: &ChannelId| self.channels[channel.0].pause.is_some();
+            if source.held.is_some() && !source.channels.iter().any(is_paused) {
+                self.resume_source(id, now);
+            }
+        }
+    }
+
+    /// The pause of a channel whose sources hold a message, `None` if they need not.
+    fn pause(&mut self, id: ChannelId, now: Instant) -> Option<Pause> {
+        for wire in WIRES {
+            self.channels[id.0].broadcast_mut(wire).survey(&self.conns);
+        }
+        let holders = self.all_holders(id);
+        let held = holders.iter().filter_map(|key| Some(self.conns.get(*key)?.patience.held));
+        let longest_held = held.max()?;
+        let counted_until = self.channels[id.0].pause.map_or(now, |pause| pause.counted_until);
+        let is_starving = self.is_starving(id);
+        let patience = self.channels[id.0].settings.max_pause.saturating_sub(longest_held);
+        let deadline = is_starving.then_some(counted_until + patience);
+        Some(Pause { counted_until, is_starving, deadline })
+    }
+
+    /// Whether a client has everything, in this channel or in another that its sources feed.
+    fn is_starving(&self, id: ChannelId) -> bool {
+        let sources = self.channels[id.0].settings.sources.iter();
+        let mut fed = sources.flat_map(|source| &self.sources[source.0].channels);
+        fed.any(|channel| {
+            let channel = &self.channels[channel.0];
+            channel
+                .clients()
+                .filter_map(|key| self.conns.get(key))
+                .any(|conn| conn.has_all(channel.backlog(conn.wire())))
+        })
+    }
+
+    /// The clients of a channel for whose sake its sources are held back.
+    fn all_holders(&self, id: ChannelId) -> Vec<Key> {
+        let channel = &self.channels[id.0];
+        let held_by = |source: &SourceId| self.sources[source.0].held.as_ref();
+        let held = || channel.settings.sources.iter().filter_map(held_by);
+        let mut holders = Vec::new();
+        for wire in WIRES {
+            let bytes = held().map(|held| wire.frame(held.message()).len()).max();
+            let broadcast = channel.broadcast(wire);
+            let relief = broadcast.relief(bytes.unwrap_or_default());
+            if relief > broadcast.entitled {
+                holders.extend(self.holders(id, wire, relief));
+            }
+        }
+        holders
+    }
+
+    fn resume_source(&mut self, id: SourceId, now: Instant) {
+        let Some(held) = self.sources[id.0].held.take() else { return };
+        if !self.make_room(id, held.message(), now) {
+            self.sources[id.0].held = Some(held);
+            return;
+        }
+        self.broadcast(id, held.message(), now);
+        if let Some(key) = self.sources[id.0].open_key() {
+            self.ready.push(key);
+        }
+    }
+}
