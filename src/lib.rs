@@ -3,8 +3,10 @@
 //! The floors, lowest first; a module uses its own floor and those below. `ARCHITECTURE.md` is the
 //! map.
 
+pub mod cli;
 pub mod codec;
 pub mod config;
+pub mod daemon;
 pub mod net;
 pub mod reactor;
 pub mod relay;

@@ -1,3 +1,7 @@
 //! The `veylor` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    veylor::cli::main()
+}

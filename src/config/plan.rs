@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::settings::{Endpoint, Settings, Source};
-use super::value::rounded_size;
+pub use super::value::rounded_size;
 use crate::net::listener::Address;
 use crate::relay::settings::{ChannelId, ChannelSettings, SourceId};
 

@@ -75,7 +75,7 @@ pub(super) fn exact_size(bytes: u64) -> String {
 }
 
 /// A size to look at, rounded to three digits or so: `17.1 MiB`.
-pub(super) fn rounded_size(bytes: u64) -> String {
+pub fn rounded_size(bytes: u64) -> String {
     let Some((name, unit)) = SIZE_UNITS[..3].iter().rev().find(|(_, unit)| bytes >= *unit) else {
         return format!("{bytes} B");
     };

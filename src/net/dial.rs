@@ -94,6 +94,8 @@ impl<T: Copy + Eq> Dialer<T> {
             Ok(true) => {
                 let Attempt { tag, address, stream } = self.attempts.remove(key)?;
                 self.cancel(tag);
+                // Without it, small messages wait for the acknowledgement of those before.
+                let _ = stream.set_nodelay(true);
                 Some(Dialled { tag, result: Ok((stream, address)) })
             }
             Err(error) => {
@@ -202,10 +204,10 @@ impl fmt::Display for DialError {
         match self {
             Self::NoAddress => f.write_str("the name has no address"),
             Self::TimedOut => write!(f, "no answer within {} s", CONNECT_TIMEOUT.as_secs()),
-            Self::Failed(address, error) => match error.kind() {
-                io::ErrorKind::ConnectionRefused => write!(f, "{address}: connection refused"),
-                _ => write!(f, "{address}: {error}"),
-            },
+            Self::Failed(address, error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                write!(f, "{address}: connection refused")
+            }
+            Self::Failed(address, error) => write!(f, "{address}: {error}"),
         }
     }
 }

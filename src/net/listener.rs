@@ -209,17 +209,21 @@ impl fmt::Display for BindError {
             BindCause::NotASocket => f.write_str(
                 "there is a file that is not a socket; remove it or choose another path",
             ),
-            BindCause::Io(error) => match error.kind() {
-                io::ErrorKind::AddrInUse => {
-                    f.write_str("the address is in use; is another veylor running?")
-                }
-                io::ErrorKind::PermissionDenied => {
-                    write!(f, "{error}; ports below 1024 and others' folders need rights")
-                }
-                io::ErrorKind::NotFound => write!(f, "{error}; does the folder exist?"),
-                _ => error.fmt(f),
-            },
+            BindCause::Io(error) => write!(f, "{error}{}", remedy(error.kind())),
         }
+    }
+}
+
+/// What to do about it, where that is known.
+fn remedy(kind: io::ErrorKind) -> &'static str {
+    if kind == io::ErrorKind::AddrInUse {
+        "; is another veylor running?"
+    } else if kind == io::ErrorKind::PermissionDenied {
+        "; ports below 1024 and others' folders need rights"
+    } else if kind == io::ErrorKind::NotFound {
+        "; does the folder exist?"
+    } else {
+        ""
     }
 }
 

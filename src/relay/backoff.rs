@@ -55,7 +55,7 @@ mod tests {
             name: "test".into(),
             max_message_size: 0,
             reconnect_delay: Duration::from_secs(5),
-            reconnect_max_delay: Duration::from_secs(60),
+            reconnect_max_delay: Duration::from_mins(1),
             reconnect_max_attempts: max_attempts,
         };
         Backoff::new(&settings, 42)

@@ -239,14 +239,12 @@ impl<S: Socket> Conn<S> {
 
     /// A refusal to take more now is no error.
     fn note(&mut self, error: io::Error) -> io::Result<()> {
-        match error.kind() {
-            io::ErrorKind::WouldBlock => {
-                self.is_blocked = true;
-                Ok(())
-            }
-            io::ErrorKind::Interrupted => Ok(()),
-            _ => Err(error),
+        if error.kind() == io::ErrorKind::WouldBlock {
+            self.is_blocked = true;
+        } else if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
         }
+        Ok(())
     }
 
     /// Makes the rest of a frame once begun its own, so that the backlog is needed no more.

@@ -26,8 +26,8 @@ impl<S: Socket> Relay<S> {
         self.condemned.push(key);
     }
 
-    /// The connection failed below the protocol.
-    pub(super) fn broke(&mut self, key: Key, error: &io::Error, now: Instant) {
+    /// Learns that a connection failed below the protocol.
+    pub fn broke(&mut self, key: Key, error: &io::Error, now: Instant) {
         self.part(key, &Broken(error), now);
         self.condemned.push(key);
     }
@@ -184,16 +184,13 @@ impl<S: Socket> Relay<S> {
         }
         let source = &mut self.sources[id.0];
         let name = source.settings.name.clone();
-        match source.fail(now) {
-            Some(wait) => {
-                source.state = State::Waiting(now + wait);
-                log::info!("source {name}: {what}, redial in {}", Seconds(wait));
-            }
-            None => {
-                source.state = State::GivenUp;
-                let attempts = source.settings.reconnect_max_attempts;
-                log::error!("source {name}: {what}, given up after {attempts} attempts");
-            }
+        if let Some(wait) = source.fail(now) {
+            source.state = State::Waiting(now + wait);
+            log::info!("source {name}: {what}, redial in {}", Seconds(wait));
+        } else {
+            source.state = State::GivenUp;
+            let attempts = source.settings.reconnect_max_attempts;
+            log::error!("source {name}: {what}, given up after {attempts} attempts");
         }
         self.release_waiting(id);
         self.tell_clients_of_loss(id, now);
@@ -224,12 +221,13 @@ struct Broken<'a>(&'a io::Error);
 
 impl Display for Broken<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.kind() {
-            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
-                f.write_str("reset by peer")
-            }
-            io::ErrorKind::UnexpectedEof => f.write_str("closed without a TLS goodbye"),
-            _ => self.0.fmt(f),
+        let kind = self.0.kind();
+        if matches!(kind, io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) {
+            f.write_str("reset by peer")
+        } else if kind == io::ErrorKind::UnexpectedEof {
+            f.write_str("closed without a TLS goodbye")
+        } else {
+            self.0.fmt(f)
         }
     }
 }

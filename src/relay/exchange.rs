@@ -77,13 +77,14 @@ impl<S: Socket> Relay<S> {
                 Ok(0) => return self.ended(key, now),
                 Ok(count) => {
                     conn.last_heard = now;
+                    if let Role::Source(_) = conn.role {
+                        self.batch_bytes += count;
+                    }
                     budget = budget.saturating_sub(count);
                 }
-                Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => return,
-                    io::ErrorKind::Interrupted => {}
-                    _ => return self.broke(key, &error, now),
-                },
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return self.broke(key, &error, now),
             }
         }
     }
@@ -308,11 +309,8 @@ impl<S: Socket> Relay<S> {
         let Some(conn) = self.conns.get_mut(key) else { return };
         match conn.discard(&mut self.scratch, READ_BYTES) {
             Ok(false) => self.ready.push(key),
-            Ok(true) => self.condemned.push(key),
-            Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => {}
-                _ => self.condemned.push(key),
-            },
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(true) | Err(_) => self.condemned.push(key),
         }
     }
 }

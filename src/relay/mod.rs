@@ -79,6 +79,8 @@ pub struct Relay<S> {
     condemned: Vec<Key>,
     commands: VecDeque<Command>,
     next_id: u64,
+    /// Bytes that sources sent since they were asked for.
+    batch_bytes: usize,
     ending: Option<Ending>,
 }
 
@@ -111,6 +113,7 @@ impl<S: Socket> Relay<S> {
             condemned: Vec::new(),
             commands: VecDeque::new(),
             next_id: 1,
+            batch_bytes: 0,
             ending: None,
         };
         for id in (0..relay.sources.len()).map(SourceId) {
@@ -232,6 +235,16 @@ impl<S: Socket> Relay<S> {
             self.channels.iter().filter_map(|channel| channel.pause.and_then(|p| p.deadline));
         let ending = self.ending.map(|ending| ending.until);
         redials.chain(patience).chain(ending).chain(self.timers.next()).min()
+    }
+
+    /// Bytes that sources have sent since this was last asked.
+    pub fn take_batch_bytes(&mut self) -> usize {
+        std::mem::take(&mut self.batch_bytes)
+    }
+
+    /// The socket of a connection, for its owner to register.
+    pub fn stream_mut(&mut self, key: Key) -> Option<&mut S> {
+        self.conns.get_mut(key).map(|conn| &mut conn.stream)
     }
 
     /// What the owner of the sockets shall do next.

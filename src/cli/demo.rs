@@ -1,0 +1,127 @@
+//! `veylor demo`: a feed of its own behind a real relay, on this machine alone.
+
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use tungstenite::{Error, Message, WebSocket};
+
+use super::{Failure, relay, run};
+use crate::daemon::{Daemon, limits};
+
+/// Between two ticks of the feed.
+const TICK: Duration = Duration::from_millis(200);
+/// Where clients connect if the port is free.
+const PREFERRED_PORT: u16 = 8765;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The WebSocket port [default: 8765, or a free one if that is taken]
+    #[arg(long)]
+    port: Option<u16>,
+    /// The Unix socket [default: veylor-demo-PORT.sock in the folder for temporary files]
+    #[arg(long, value_name = "PATH")]
+    unix: Option<PathBuf>,
+}
+
+/// Runs a feed and a relay until Ctrl-C.
+pub(super) fn demo(args: &Args) -> Result<(), Failure> {
+    let refused = |error| Failure::System("cannot make a feed on loopback".to_owned(), error);
+    let feed = TcpListener::bind(("127.0.0.1", 0)).map_err(refused)?;
+    let feed_address = feed.local_addr().map_err(refused)?;
+    thread::Builder::new()
+        .name("veylor-feed".to_owned())
+        .spawn(move || serve(&feed))
+        .map_err(refused)?;
+
+    let port = match args.port {
+        Some(port) if port != 0 => port,
+        Some(_) => free_port(0).map_err(refused)?,
+        None => free_port(PREFERRED_PORT).or_else(|_| free_port(0)).map_err(refused)?,
+    };
+    let default = || std::env::temp_dir().join(format!("veylor-demo-{port}.sock"));
+    let unix = args.unix.clone().unwrap_or_else(default);
+    limits::raise_descriptors();
+    let settings = relay::demo_settings(feed_address, port, &unix)?;
+    let daemon = Daemon::new(settings).map_err(Failure::Daemon)?;
+    let _ = write!(io::stdout(), "{}", invitation(feed_address, port, &unix.display().to_string()));
+    run::watch_and_run(daemon)
+}
+
+/// A port that was free a moment ago.
+fn free_port(port: u16) -> io::Result<u16> {
+    TcpListener::bind(("127.0.0.1", port))?.local_addr().map(|address| address.port())
+}
+
+fn invitation(feed: SocketAddr, port: u16, unix: &str) -> String {
+    format!(
+        "\
+One feed (ws://{feed}) ticks five times a second and sends back what it is sent.
+Veylor holds one connection to it and shares it here:
+
+    ws://127.0.0.1:{port}
+    {unix}
+
+Try, each in a terminal of its own:
+
+    cargo run --example ws_two_way -- ws://127.0.0.1:{port}
+    cargo run --example unix_client -- {unix}
+    python -m websockets ws://127.0.0.1:{port}
+    python examples/python/unix_client.py {unix}
+
+or in a browser's console, on a page of http://127.0.0.1:{port}:
+
+    new WebSocket(\"ws://127.0.0.1:{port}\").onmessage = (event) => console.log(event.data)
+
+Ctrl-C ends it.
+
+"
+    )
+}
+
+/// Serves one connection after the other: Veylor needs no more.
+fn serve(feed: &TcpListener) {
+    let mut tick = 0;
+    for stream in feed.incoming().flatten() {
+        if let Err(error) = serve_one(stream, &mut tick) {
+            log::debug!("demo feed: {error}");
+        }
+    }
+}
+
+fn serve_one(stream: TcpStream, tick: &mut u64) -> Result<(), Error> {
+    let handshaken = tungstenite::accept(stream);
+    let mut socket = handshaken.map_err(|error| Error::Io(io::Error::other(error.to_string())))?;
+    socket.get_ref().set_nodelay(true)?;
+    socket.get_ref().set_read_timeout(Some(TICK))?;
+    loop {
+        *tick += 1;
+        socket.send(Message::text(format!("{{\"tick\":{tick},\"price\":{:.2}}}", price(*tick))))?;
+        echo_until_tick(&mut socket)?;
+    }
+}
+
+/// Sends messages back until nothing has come for a tick.
+fn echo_until_tick(socket: &mut WebSocket<TcpStream>) -> Result<(), Error> {
+    loop {
+        match socket.read() {
+            Ok(message @ (Message::Text(_) | Message::Binary(_))) => socket.send(message)?,
+            Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_)) => {}
+            Err(Error::Io(error))
+                if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) =>
+            {
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// A curve that looks like a market without being one.
+fn price(tick: u64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a demo does not run for 2^52 ticks")]
+    let time = tick as f64 / 25.0;
+    100.0 + 5.0 * time.sin() + 1.5 * (time * 7.3).sin()
+}

@@ -1,0 +1,127 @@
+//! The command line: one file a command.
+
+mod check;
+mod demo;
+mod logging;
+mod relay;
+mod run;
+
+use std::fmt;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::{config, daemon};
+
+/// The file that is read when none is named.
+const DEFAULT_CONFIG: &str = "config.yaml";
+
+/// Shares one upstream WebSocket connection among many local programs.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    about,
+    max_term_width = 100,
+    after_help = "\
+Exit codes: 0 ended as asked, 1 runtime failure, 2 usage or configuration, 3 an address could not \
+be bound."
+)]
+struct Cli {
+    /// The configuration [default: config.yaml in this folder]
+    #[arg(short, long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// Logs more: what peers do wrong, every dial
+    #[arg(short, long, global = true)]
+    verbose: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Shows what it does: a feed of its own behind a real relay, on this machine alone
+    Demo(demo::Args),
+    /// Relays one service without a configuration file
+    Relay(relay::Args),
+    /// Tells all that is wrong with a configuration, or what it comes to
+    Check,
+}
+
+/// Why a command ended other than well. Printed in one place, as `veylor: …`.
+#[derive(Debug)]
+enum Failure {
+    /// The command line is wrong.
+    Usage(String),
+    /// The configuration is wrong.
+    Config(config::Error),
+    /// The relay could not start or go on.
+    Daemon(daemon::Error),
+    /// Something else that the system refused.
+    System(String, io::Error),
+    /// All sources have given up; the log has said so.
+    NothingToRelay,
+}
+
+/// Runs the program with the arguments of the process.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(help_or_error) => {
+            let _ = help_or_error.print();
+            return ExitCode::from(u8::try_from(help_or_error.exit_code()).unwrap_or(2));
+        }
+    };
+    let result = run(cli);
+    log::logger().flush();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let _ = writeln!(io::stderr(), "{failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    let config = cli.config.unwrap_or_else(|| DEFAULT_CONFIG.into());
+    match cli.command {
+        Some(Command::Check) => check::check(&config),
+        Some(Command::Demo(args)) => {
+            logging::start(cli.verbose);
+            demo::demo(&args)
+        }
+        Some(Command::Relay(args)) => {
+            logging::start(cli.verbose);
+            run::run(relay::settings(&args)?)
+        }
+        None => {
+            logging::start(cli.verbose);
+            run::run(config::load(&config).map_err(Failure::Config)?)
+        }
+    }
+}
+
+impl Failure {
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Daemon(daemon::Error::System(_)) | Self::System(..) | Self::NothingToRelay => 1,
+            Self::Usage(_) | Self::Config(_) => 2,
+            Self::Daemon(daemon::Error::Bind(_)) => 3,
+        })
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(error) => write!(f, "veylor: {error}"),
+            // A line of its own for each problem, each with the name of the file.
+            Self::Config(error) => error.fmt(f),
+            Self::Daemon(error) => write!(f, "veylor: {error}"),
+            Self::System(what, error) => write!(f, "veylor: {what}: {error}"),
+            Self::NothingToRelay => f.write_str("veylor: ended, every source has given up"),
+        }
+    }
+}

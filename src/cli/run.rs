@@ -1,0 +1,59 @@
+//! `veylor [-c FILE]`: relays until it is told to stop.
+
+use super::Failure;
+use crate::config::plan::{self, rounded_size};
+use crate::config::settings::Settings;
+use crate::daemon::{Daemon, limits, signals};
+use crate::relay::Outcome;
+
+/// Descriptors that are not clients: sources, listeners, log, poller.
+const OTHER_DESCRIPTORS: u64 = 64;
+
+/// Runs a relay in this thread.
+pub(super) fn run(settings: Settings) -> Result<(), Failure> {
+    announce(&settings);
+    let daemon = Daemon::new(settings).map_err(Failure::Daemon)?;
+    for (channel, address) in daemon.addresses() {
+        log::info!("channel {channel}: listening at {address}");
+    }
+    watch_and_run(daemon)
+}
+
+/// Runs a relay whose addresses have been told already.
+pub(super) fn watch_and_run(daemon: Daemon) -> Result<(), Failure> {
+    signals::watch(daemon.post())
+        .map_err(|error| Failure::System("cannot watch for signals".to_owned(), error))?;
+    match daemon.run().map_err(Failure::Daemon)? {
+        Outcome::Asked => {
+            log::info!("ended");
+            Ok(())
+        }
+        Outcome::AllSourcesGaveUp => Err(Failure::NothingToRelay),
+    }
+}
+
+/// Says what the operator should know before it matters.
+fn announce(settings: &Settings) {
+    for warning in &settings.warnings {
+        log::warn!("{warning}");
+    }
+    let (plan, descriptors) = (settings.plan(), limits::raise_descriptors());
+    log::info!(
+        "veylor {}: memory at most {} in steady running, {} at worst (see `veylor check`)",
+        env!("CARGO_PKG_VERSION"),
+        rounded_size(plan.steady_bytes()),
+        rounded_size(plan::worst_case_bytes(settings)),
+    );
+    let wanted = settings
+        .endpoints
+        .iter()
+        .map(|endpoint| settings.channels[endpoint.channel.0].max_clients as u64);
+    let wanted = wanted.sum::<u64>() + OTHER_DESCRIPTORS;
+    if descriptors.is_some_and(|descriptors| descriptors < wanted) {
+        log::warn!(
+            "only {} descriptors may be open, max_clients allows {wanted}: raise LimitNOFILE or \
+             ulimit -n, or lower max_clients",
+            descriptors.unwrap_or_default(),
+        );
+    }
+}

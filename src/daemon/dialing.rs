@@ -1,0 +1,199 @@
+//! From a source's settings to a connection: secrets and names are read off the loop, then its
+//! addresses are raced.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use mio::Registry;
+use mio::net::TcpStream;
+
+use super::Letter;
+use crate::codec::ws::Request;
+use crate::config::settings::Source;
+use crate::config::target::Target;
+use crate::net::dial::{Dialer, Dialled};
+use crate::net::resolver;
+use crate::net::stream::Stream;
+#[cfg(feature = "tls")]
+use crate::net::tls::TlsConnector;
+use crate::net::url::WsUrl;
+use crate::reactor::mailbox::Post;
+use crate::reactor::table::Key;
+use crate::relay::settings::SourceId;
+
+/// Secrets are read and a name is resolved within this time, or the attempt has failed.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// All sources' dials.
+#[derive(Debug)]
+pub(super) struct Dialing {
+    sources: Vec<Source>,
+    stages: Vec<Stage>,
+    dialer: Dialer<SourceId>,
+    post: Post<Letter>,
+    is_closed: bool,
+}
+
+/// Where the dial of a source stands.
+#[derive(Debug)]
+enum Stage {
+    Idle,
+    /// A thread resolves, and the relay waits for it until then.
+    Resolving {
+        until: Instant,
+    },
+    /// A thread still hangs that the relay waits for no longer.
+    Hanging,
+    /// Addresses are raced.
+    Connecting(Box<Resolved>),
+}
+
+/// All that must be known of a source to dial it.
+#[derive(Debug)]
+pub struct Resolved {
+    url: WsUrl,
+    request: Request,
+    addresses: Vec<SocketAddr>,
+    #[cfg(feature = "tls")]
+    tls: Option<TlsConnector>,
+}
+
+/// A source that was reached.
+#[derive(Debug)]
+pub(super) struct Connected {
+    pub(super) source: SourceId,
+    pub(super) stream: Result<Stream, String>,
+    pub(super) peer: SocketAddr,
+    pub(super) request: Request,
+}
+
+impl Dialing {
+    pub(super) fn new(sources: Vec<Source>, post: Post<Letter>) -> Self {
+        let stages = sources.iter().map(|_| Stage::Idle).collect();
+        Self { sources, stages, dialer: Dialer::new(), post, is_closed: false }
+    }
+
+    /// Begins a dial. Says why, if that is impossible.
+    pub(super) fn begin(&mut self, id: SourceId, now: Instant) -> Option<String> {
+        let stage = std::mem::replace(
+            &mut self.stages[id.0],
+            Stage::Resolving { until: now + RESOLVE_TIMEOUT },
+        );
+        if matches!(stage, Stage::Resolving { .. } | Stage::Hanging) {
+            // The answer to an earlier attempt will do.
+            return None;
+        }
+        let source = self.sources[id.0].clone();
+        let post = self.post.clone();
+        let job = move || post.send(Letter::Resolved(id, resolve(&source)));
+        let error = resolver::spawn(job).err()?;
+        self.stages[id.0] = Stage::Idle;
+        Some(format!("no thread to resolve its name: {error}"))
+    }
+
+    /// Takes the answer of a thread. Says why it leads nowhere, if it does not.
+    pub(super) fn resolved(
+        &mut self,
+        id: SourceId,
+        resolved: Result<Box<Resolved>, String>,
+        now: Instant,
+    ) -> Option<String> {
+        let stage = std::mem::replace(&mut self.stages[id.0], Stage::Idle);
+        if self.is_closed || !matches!(stage, Stage::Resolving { .. }) {
+            return None;
+        }
+        match resolved {
+            Ok(resolved) => {
+                log::debug!("source {}: dialing {}", self.sources[id.0].relay.name, resolved.url);
+                self.dialer.start(id, resolved.addresses.clone(), now);
+                self.stages[id.0] = Stage::Connecting(resolved);
+                None
+            }
+            Err(why) => Some(why),
+        }
+    }
+
+    /// Learns that the socket of an attempt is ready. The connection, if that was it.
+    pub(super) fn ready(&mut self, key: Key, now: Instant) -> Option<Connected> {
+        let Dialled { tag, result } = self.dialer.ready(key, now)?;
+        let (socket, peer) = result.ok()?;
+        let stage = std::mem::replace(&mut self.stages[tag.0], Stage::Idle);
+        let Stage::Connecting(resolved) = stage else { return None };
+        let stream = wrapped(socket, &resolved);
+        Some(Connected { source: tag, stream, peer, request: resolved.request })
+    }
+
+    /// Goes on with what is due. The next dial that has failed, and why.
+    pub(super) fn poll(&mut self, registry: &Registry, now: Instant) -> Option<(SourceId, String)> {
+        if let Some(Dialled { tag, result }) = self.dialer.poll(registry, now) {
+            self.stages[tag.0] = Stage::Idle;
+            return Some((tag, result.err()?.to_string()));
+        }
+        let is_late = |stage: &Stage| matches!(stage, Stage::Resolving { until } if *until <= now);
+        let late = self.stages.iter().position(is_late)?;
+        self.stages[late] = Stage::Hanging;
+        let seconds = RESOLVE_TIMEOUT.as_secs();
+        Some((SourceId(late), format!("its name was not resolved within {seconds} s")))
+    }
+
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        let resolving = self.stages.iter().filter_map(|stage| match stage {
+            Stage::Resolving { until } => Some(*until),
+            Stage::Idle | Stage::Hanging | Stage::Connecting(_) => None,
+        });
+        resolving.chain(self.dialer.wake_at()).min()
+    }
+
+    /// Dials nothing from now on.
+    pub(super) fn close(&mut self) {
+        self.is_closed = true;
+        self.stages.fill_with(|| Stage::Idle);
+        for id in (0..self.sources.len()).map(SourceId) {
+            self.dialer.cancel(id);
+        }
+    }
+}
+
+/// Reads what may have changed since the last dial. Blocks: runs on a thread of its own.
+fn resolve(source: &Source) -> Result<Box<Resolved>, String> {
+    let Target { url, headers } = source.target().map_err(|error| error.to_string())?;
+    let addresses = resolver::resolve(url.host(), url.port())
+        .map_err(|error| format!("cannot resolve {}: {error}", url.host()))?;
+    Ok(Box::new(Resolved {
+        addresses,
+        #[cfg(feature = "tls")]
+        tls: connector(source, &url)?,
+        request: Request {
+            path_and_query: url.path_and_query().to_owned(),
+            host: url.host_header(),
+            headers,
+            subprotocols: source.subprotocols.clone(),
+        },
+        url,
+    }))
+}
+
+#[cfg(feature = "tls")]
+fn connector(source: &Source, url: &WsUrl) -> Result<Option<TlsConnector>, String> {
+    if !url.is_tls() {
+        return Ok(None);
+    }
+    let connector = TlsConnector::new(source.ca_file.as_deref());
+    connector.map(Some).map_err(|error| error.to_string())
+}
+
+#[cfg(feature = "tls")]
+fn wrapped(socket: TcpStream, resolved: &Resolved) -> Result<Stream, String> {
+    let Some(connector) = &resolved.tls else { return Ok(Stream::Tcp(socket)) };
+    let stream = connector.connect(socket, resolved.url.host());
+    let stream = stream.map_err(|_| format!("{} is no name for TLS", resolved.url.host()))?;
+    Ok(Stream::Tls(Box::new(stream)))
+}
+
+#[cfg(not(feature = "tls"))]
+fn wrapped(socket: TcpStream, resolved: &Resolved) -> Result<Stream, String> {
+    if resolved.url.is_tls() {
+        return Err("this veylor was built without TLS".to_owned());
+    }
+    Ok(Stream::Tcp(socket))
+}

@@ -1,0 +1,245 @@
+//! The loop, and what steers it.
+//!
+//! A turn has fixed phases; only here are sockets accepted, registered and dropped, and only here
+//! is the clock read.
+
+mod dialing;
+pub mod limits;
+mod listening;
+pub mod signals;
+
+use std::fmt;
+use std::io;
+use std::time::Instant;
+
+use mio::{Registry, Token};
+
+use self::dialing::{Connected, Dialing, Resolved};
+use self::listening::{Arrival, Listening};
+use self::signals::Signal;
+use crate::config::settings::Settings;
+use crate::net::listener::BindError;
+use crate::net::stream::Stream;
+use crate::reactor::mailbox::{Mailbox, Post};
+use crate::reactor::poller::{Pace, Poller, Readiness};
+use crate::reactor::table::Key;
+use crate::reactor::target::Target;
+use crate::relay::settings::SourceId;
+use crate::relay::{Command, Outcome, Peer, Relay};
+
+/// A turn that read so much from sources does not linger: its batch is large enough.
+const BATCH_BYTES: usize = 16 * 1024;
+
+/// A relay with its sockets.
+#[derive(Debug)]
+pub struct Daemon {
+    poller: Poller,
+    mailbox: Mailbox<Letter>,
+    relay: Relay<Stream>,
+    listening: Listening,
+    dialing: Dialing,
+    events: Vec<(Target, Readiness)>,
+    settings: Settings,
+}
+
+/// What other threads tell the loop.
+#[derive(Debug)]
+pub enum Letter {
+    /// The operator wants something.
+    Signal(Signal),
+    /// A source's url, headers and addresses are known, or why not.
+    Resolved(SourceId, Result<Box<Resolved>, String>),
+}
+
+/// Why the relay cannot start, or cannot go on.
+#[derive(Debug)]
+pub enum Error {
+    /// An address cannot be listened at.
+    Bind(BindError),
+    /// The system refuses what the loop cannot do without.
+    System(io::Error),
+}
+
+impl Daemon {
+    /// Opens all endpoints. Nothing is dialled before [`Self::run`].
+    pub fn new(settings: Settings) -> Result<Self, Error> {
+        let poller = Poller::new().map_err(Error::System)?;
+        let mailbox = Mailbox::new(poller.registry()).map_err(Error::System)?;
+        let listening = Listening::open(&settings, poller.registry())?;
+        let sources = settings.sources.iter().map(|source| source.relay.clone()).collect();
+        let relay = Relay::new(settings.channels.clone(), sources, fastrand::u64(..));
+        let dialing = Dialing::new(settings.sources.clone(), mailbox.post());
+        Ok(Self { poller, mailbox, relay, listening, dialing, events: Vec::new(), settings })
+    }
+
+    /// Where other threads send letters.
+    pub fn post(&self) -> Post<Letter> {
+        self.mailbox.post()
+    }
+
+    /// The channel and the address of each open socket, for people to connect to.
+    pub fn addresses(&self) -> impl Iterator<Item = (&str, String)> {
+        self.listening
+            .addresses()
+            .map(|(channel, address)| (self.settings.channels[channel.0].name.as_str(), address))
+    }
+
+    /// Relays until it is told to stop, or nothing is left to relay.
+    pub fn run(mut self) -> Result<Outcome, Error> {
+        let mut now = clock();
+        self.obey(now);
+        while !self.relay.is_finished() {
+            let pace = self.poller.wait(now, self.wake_at(now)).map_err(Error::System)?;
+            self.linger(pace);
+            now = clock();
+            self.read(now);
+            self.relay.expire(now);
+            self.relay.flush(now);
+            while let Some(stream) = self.relay.reap() {
+                drop(stream);
+            }
+            self.obey(now);
+        }
+        Ok(self.relay.outcome().unwrap_or(Outcome::Asked))
+    }
+
+    fn wake_at(&self, now: Instant) -> Option<Instant> {
+        let wakes = [self.relay.wake_at(now), self.dialing.wake_at(), self.listening.wake_at(now)];
+        wakes.into_iter().flatten().min()
+    }
+
+    /// Lets messages gather when turns follow one another and each brings little.
+    fn linger(&mut self, pace: Pace) {
+        let batch = self.relay.take_batch_bytes();
+        let coalesce = self.settings.coalesce;
+        if pace == Pace::Busy && (1..BATCH_BYTES).contains(&batch) && !coalesce.is_zero() {
+            self.poller.linger(coalesce);
+        }
+    }
+
+    /// Takes in what the sockets and the mailbox have.
+    fn read(&mut self, now: Instant) {
+        self.relay.read_ready(now);
+        let mut events = std::mem::take(&mut self.events);
+        events.extend(self.poller.ready());
+        for (target, readiness) in events.drain(..) {
+            match target {
+                Target::Mailbox => self.open_letters(now),
+                Target::Listener(place) => self.listening.ready(place),
+                Target::Dial(key) => {
+                    if let Some(connected) = self.dialing.ready(key, now) {
+                        self.open_source(connected, now);
+                    }
+                }
+                Target::Conn(key) => {
+                    if readiness.writable {
+                        self.relay.writable(key);
+                    }
+                    if readiness.readable {
+                        self.relay.read(key, now);
+                    }
+                }
+            }
+        }
+        self.events = events;
+        self.accept(now);
+    }
+
+    fn accept(&mut self, now: Instant) {
+        while let Some(Arrival { stream, peer, channel, wire }) = self.listening.accept(now) {
+            if let Some(key) = self.relay.open_client(stream, channel, wire, peer, now) {
+                self.register(key, Stream::register, now);
+            }
+        }
+    }
+
+    fn open_source(&mut self, connected: Connected, now: Instant) {
+        let Connected { source, stream, peer, request } = connected;
+        match stream {
+            Ok(stream) => {
+                let key = self.relay.open_source(stream, source, &request, Peer::Tcp(peer), now);
+                self.register(key, Stream::reregister, now);
+            }
+            Err(why) => self.relay.dial_failed(source, &why, now),
+        }
+    }
+
+    /// Makes the poller report on a connection of the relay under its own token.
+    fn register(
+        &mut self,
+        key: Key,
+        register: fn(&mut Stream, &Registry, Token) -> io::Result<()>,
+        now: Instant,
+    ) {
+        let Some(stream) = self.relay.stream_mut(key) else { return };
+        if let Err(error) = register(stream, self.poller.registry(), Target::Conn(key).token()) {
+            self.relay.broke(key, &error, now);
+        }
+    }
+
+    fn open_letters(&mut self, now: Instant) {
+        while let Some(letter) = self.mailbox.next() {
+            match letter {
+                Letter::Signal(Signal::Stop) if self.relay.outcome().is_some() => {
+                    log::warn!("asked to stop again, ending at once");
+                    self.relay.abort(now);
+                }
+                Letter::Signal(Signal::Stop) => {
+                    log::info!("asked to stop, saying goodbye to everyone");
+                    self.relay.drain(Outcome::Asked, now);
+                }
+                Letter::Signal(Signal::Reload) => log::warn!(
+                    "SIGHUP: the configuration is read at the start only, restart to change it"
+                ),
+                Letter::Resolved(source, resolved) => {
+                    if let Some(why) = self.dialing.resolved(source, resolved, now) {
+                        self.relay.dial_failed(source, &why, now);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Does what the relay asks for, and ends dials that took too long.
+    fn obey(&mut self, now: Instant) {
+        while let Some(command) = self.relay.next_command() {
+            match command {
+                Command::Dial(source) => {
+                    if let Some(why) = self.dialing.begin(source, now) {
+                        self.relay.dial_failed(source, &why, now);
+                    }
+                }
+                Command::Close => {
+                    self.listening.close();
+                    self.dialing.close();
+                }
+            }
+        }
+        while let Some((source, why)) = self.dialing.poll(self.poller.registry(), now) {
+            self.relay.dial_failed(source, &why, now);
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the loop's one reading of the clock")]
+fn clock() -> Instant {
+    Instant::now()
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind(error) => error.fmt(f),
+            Self::System(error) => write!(f, "the system refuses to go on: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Bind(error) => Some(error),
+            Self::System(error) => Some(error),
+        }
+    }
+}
