@@ -1,7 +1,7 @@
 //! `veylor demo`: a feed of its own behind a real relay, on this machine alone.
 
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -46,7 +46,7 @@ pub(super) fn demo(args: &Args) -> Result<(), Failure> {
     limits::raise_descriptors();
     let settings = relay::demo_settings(feed_address, port, &unix)?;
     let daemon = Daemon::new(settings).map_err(Failure::Daemon)?;
-    let _ = write!(io::stdout(), "{}", invitation(feed_address, port, &unix.display().to_string()));
+    let _ = write!(io::stdout(), "{}", invitation(port, &unix.display().to_string()));
     run::watch_and_run(daemon)
 }
 
@@ -55,10 +55,10 @@ fn free_port(port: u16) -> io::Result<u16> {
     TcpListener::bind(("127.0.0.1", port))?.local_addr().map(|address| address.port())
 }
 
-fn invitation(feed: SocketAddr, port: u16, unix: &str) -> String {
+fn invitation(port: u16, unix: &str) -> String {
     format!(
         "\
-One feed (ws://{feed}) ticks five times a second and sends back what it is sent.
+A feed in this program ticks five times a second and sends back what it is sent.
 Veylor holds one connection to it and shares it here:
 
     ws://127.0.0.1:{port}

@@ -1,10 +1,12 @@
 //! One line an event, on stderr; a line that repeats is counted instead.
 
+use std::io::{self, IsTerminal};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use log::{LevelFilter, Log, Metadata, Record};
 use simplelog::{ColorChoice, ConfigBuilder, TermLogger, TerminalMode};
+use time::macros::format_description;
 
 /// A repeated line is shown with its count at least this often.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
@@ -13,14 +15,18 @@ const REPORT_EVERY: Duration = Duration::from_secs(10);
 pub(super) fn start(verbose: bool) {
     let level = if verbose { LevelFilter::Debug } else { LevelFilter::Info };
     let config = ConfigBuilder::new()
-        .set_time_format_rfc3339()
+        .set_time_format_custom(format_description!(
+            "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"
+        ))
         .set_time_level(LevelFilter::Error)
         .set_target_level(LevelFilter::Off)
         .set_thread_level(LevelFilter::Off)
         .set_location_level(LevelFilter::Off)
         .add_filter_allow_str("veylor")
         .build();
-    let terminal = TermLogger::new(level, config, TerminalMode::Stderr, ColorChoice::Auto);
+    let is_terminal = io::stderr().is_terminal();
+    let color = if is_terminal { ColorChoice::Auto } else { ColorChoice::Never };
+    let terminal = TermLogger::new(level, config, TerminalMode::Stderr, color);
     let collapsing = Collapsing { inner: terminal, last: Mutex::default() };
     // It fails only if there is a logger already, which then is the one to use.
     if log::set_boxed_logger(Box::new(collapsing)).is_ok() {

@@ -168,12 +168,6 @@ impl Broadcast {
         self.backlog.evict(slowest);
         self.entitled = entitled;
     }
-
-    /// Where the backlog must be able to start for the sources to be read on: with room for a
-    /// frame, and half empty, so that they are read on for more than one message.
-    pub(super) fn relief(&self, frame_bytes: usize) -> Cursor {
-        self.backlog.start_after(frame_bytes).max(self.backlog.start_of_recent_half())
-    }
 }
 
 impl Pause {

@@ -246,7 +246,7 @@ impl<S: Socket> Relay<S> {
         source.has_delivered = true;
         source.tally.received_messages += 1;
         source.tally.received_bytes += message.payload.len() as u64;
-        if self.make_room(id, message, now) {
+        if self.make_room(id, message) {
             self.broadcast(id, message, now);
         } else {
             self.sources[id.0].held = Some(Held::new(message));

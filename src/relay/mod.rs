@@ -233,7 +233,7 @@ impl<S: Socket> Relay<S> {
         });
         let patience =
             self.channels.iter().filter_map(|channel| channel.pause.and_then(|p| p.deadline));
-        let ending = self.ending.map(|ending| ending.until);
+        let ending = self.ending.filter(|_| !self.conns.is_empty()).map(|ending| ending.until);
         redials.chain(patience).chain(ending).chain(self.timers.next()).min()
     }
 

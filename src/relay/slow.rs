@@ -6,7 +6,7 @@
 //! channel's `slow_client` policy strikes. If everyone is behind, the source is simply faster than
 //! its readers, and waiting costs nobody.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Relay;
 use super::backlog::Cursor;
@@ -20,16 +20,11 @@ use crate::reactor::table::Key;
 impl<S: Socket> Relay<S> {
     /// Makes room for a message in all channels of a source, at the cost of nobody who is entitled
     /// to what must go. Says whether there is room.
-    pub(super) fn make_room(
-        &mut self,
-        source: SourceId,
-        message: Message<'_>,
-        now: Instant,
-    ) -> bool {
+    pub(super) fn make_room(&mut self, source: SourceId, message: Message<'_>) -> bool {
         for n in 0..self.sources[source.0].channels.len() {
             let channel = self.sources[source.0].channels[n];
             for wire in WIRES {
-                if !self.make_room_in(channel, wire, message, now) {
+                if !self.make_room_in(channel, wire, message) {
                     return false;
                 }
             }
@@ -37,26 +32,14 @@ impl<S: Socket> Relay<S> {
         true
     }
 
-    fn make_room_in(
-        &mut self,
-        id: ChannelId,
-        wire: Wire,
-        message: Message<'_>,
-        now: Instant,
-    ) -> bool {
-        let channel = &self.channels[id.0];
-        let broadcast = channel.broadcast(wire);
+    fn make_room_in(&mut self, id: ChannelId, wire: Wire, message: Message<'_>) -> bool {
+        let broadcast = self.channels[id.0].broadcast(wire);
         if broadcast.clients.is_empty() {
             return true;
         }
         let start = broadcast.backlog.start_after(wire.frame(message).len());
         if start > broadcast.entitled {
-            if !channel.settings.max_pause.is_zero() {
-                return false;
-            }
-            for key in self.holders(id, wire, start) {
-                self.strike(key, now);
-            }
+            return false;
         }
         for n in 0..self.channels[id.0].broadcast(wire).dropping.len() {
             let key = self.channels[id.0].broadcast(wire).dropping[n];
@@ -171,7 +154,12 @@ impl<S: Socket> Relay<S> {
         for wire in WIRES {
             self.channels[id.0].broadcast_mut(wire).survey(&self.conns);
         }
-        let holders = self.all_holders(id);
+        let mut holders = self.all_holders(id);
+        if self.channels[id.0].settings.max_pause.is_zero() {
+            for key in holders.drain(..) {
+                self.strike(key, now);
+            }
+        }
         let held = holders.iter().filter_map(|key| Some(self.conns.get(*key)?.patience.held));
         let longest_held = held.max()?;
         let counted_until = self.channels[id.0].pause.map_or(now, |pause| pause.counted_until);
@@ -194,7 +182,9 @@ impl<S: Socket> Relay<S> {
         })
     }
 
-    /// The clients of a channel for whose sake its sources are held back.
+    /// The clients of a channel for whose sake its sources are held back: those that are in the way
+    /// of a held message, or of a backlog that is half empty, so that the sources are read on for
+    /// more than one message.
     fn all_holders(&self, id: ChannelId) -> Vec<Key> {
         let channel = &self.channels[id.0];
         let held_by = |source: &SourceId| self.sources[source.0].held.as_ref();
@@ -203,9 +193,14 @@ impl<S: Socket> Relay<S> {
         for wire in WIRES {
             let bytes = held().map(|held| wire.frame(held.message()).len()).max();
             let broadcast = channel.broadcast(wire);
-            let relief = broadcast.relief(bytes.unwrap_or_default());
-            if relief > broadcast.entitled {
-                holders.extend(self.holders(id, wire, relief));
+            let start = broadcast.backlog.start_after(bytes.unwrap_or_default());
+            // Who never pauses needs no relief that lasts.
+            let start = match channel.settings.max_pause {
+                Duration::ZERO => start,
+                _ => start.max(broadcast.backlog.start_of_recent_half()),
+            };
+            if start > broadcast.entitled {
+                holders.extend(self.holders(id, wire, start));
             }
         }
         holders
@@ -213,7 +208,7 @@ impl<S: Socket> Relay<S> {
 
     fn resume_source(&mut self, id: SourceId, now: Instant) {
         let Some(held) = self.sources[id.0].held.take() else { return };
-        if !self.make_room(id, held.message(), now) {
+        if !self.make_room(id, held.message()) {
             self.sources[id.0].held = Some(held);
             return;
         }

@@ -1,0 +1,80 @@
+//! Clients to source.
+
+use std::time::Duration;
+
+use veylor::codec::Wire;
+use veylor::relay::settings::{ChannelSettings, SourceId};
+
+use crate::world::{World, channel};
+
+#[test]
+fn messages_of_all_clients_reach_the_source_in_their_order() {
+    let mut world = World::new(channel());
+    let [one, two] = world.clients();
+    let unix = world.client(Wire::Prefixed);
+    for n in 0..100 {
+        world.client_sends(one, &format!("one {n}"));
+        world.client_sends(two, &format!("two {n}"));
+        world.client_sends(unix, &format!("unix {n}"));
+    }
+    let received = world.source_received();
+    for name in ["one", "two", "unix"] {
+        let of_client: Vec<_> = received.iter().filter(|text| text.starts_with(name)).collect();
+        let expected: Vec<_> = (0..100).map(|n| format!("{name} {n}")).collect();
+        assert_eq!(of_client, expected.iter().collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn clients_of_a_slow_source_wait_and_lose_nothing() {
+    let mut world = World::new(ChannelSettings { max_queue_bytes: 2_000, ..channel() });
+    let [client] = world.clients();
+    world.stall_source(100);
+    for n in 0..1000 {
+        world.client_sends(client, &format!("message {n}"));
+    }
+    world.resume_source();
+    let expected: Vec<_> = (0..1000).map(|n| format!("message {n}")).collect();
+    assert_eq!(world.source_received(), expected);
+}
+
+#[test]
+fn client_that_waits_for_a_source_is_not_blamed_for_its_silence() {
+    let mut world = World::new(ChannelSettings { max_queue_bytes: 1_000, ..channel() });
+    let [client] = world.clients();
+    world.stall_source(100);
+    for n in 0..1000 {
+        world.client_sends(client, &format!("message {n}"));
+    }
+    world.pass(Duration::from_secs(19));
+    world.resume_source();
+    world.pass(Duration::from_secs(30));
+    assert_eq!(world.source_received().len(), 1000);
+    assert!(!world.is_cut_off(client));
+}
+
+#[test]
+fn messages_are_dropped_and_counted_while_the_source_is_down() {
+    let mut world = World::new(channel());
+    let [client] = world.clients();
+    world.is_up = false;
+    world.lose_source();
+    world.client_sends(client, "lost");
+    world.client_sends(client, "lost, too");
+    assert_eq!(world.relay.source_tally(SourceId(0)).dropped_messages, 2);
+    world.is_up = true;
+    world.pass(Duration::from_secs(6));
+    world.client_sends(client, "found");
+    assert_eq!(world.source_received(), ["found"]);
+    assert_eq!(world.relay.source_tally(SourceId(0)).forwarded_messages, 1);
+}
+
+#[test]
+fn read_only_channel_forwards_nothing() {
+    let mut world = World::new(ChannelSettings { read_only: true, ..channel() });
+    let [client] = world.clients();
+    world.client_sends(client, "ignored");
+    world.source_sends(["still here"]);
+    assert_eq!(world.source_received(), [""; 0]);
+    assert_eq!(world.received(client), ["still here"]);
+}

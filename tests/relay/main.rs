@@ -1,0 +1,11 @@
+//! The relay without sockets and without a clock: connections are pipes in memory, time moves when
+//! a test says so. The far ends are tungstenite's, so that our codec is not judged by itself.
+
+mod bad_input;
+mod broadcast;
+mod forward;
+mod life;
+mod pipe;
+mod simulation;
+mod slow;
+mod world;

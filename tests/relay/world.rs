@@ -1,0 +1,488 @@
+//! A relay and everyone around it.
+
+use std::time::{Duration, Instant};
+
+use tungstenite::handshake::derive_accept_key;
+use tungstenite::protocol::{Role, WebSocketConfig};
+use tungstenite::{Error, Message, WebSocket};
+use veylor::codec::{Wire, ws};
+use veylor::reactor::table::Key;
+use veylor::relay::settings::{ChannelId, ChannelSettings, SourceId, SourceSettings};
+use veylor::relay::{Command, Outcome, Peer, Relay, State};
+
+use crate::pipe::{Pipe, RelayEnd};
+
+/// Turns in which nothing comes to rest: a loop that spins.
+const MAX_TURNS: usize = 10_000;
+
+/// A relay of one source and one channel, and their peers.
+pub(crate) struct World {
+    pub(crate) relay: Relay<RelayEnd>,
+    pub(crate) now: Instant,
+    start: Instant,
+    ends: Vec<(Key, Pipe)>,
+    peers: Vec<Peered>,
+    source: Option<SourcePeer>,
+    /// Whether the source can be reached.
+    pub(crate) is_up: bool,
+    /// When it was dialled.
+    pub(crate) dials: Vec<Duration>,
+    accepts_nobody: bool,
+}
+
+/// Names a client of the world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Client(usize);
+
+struct Peered {
+    pipe: Pipe,
+    wire: Wire,
+    socket: Option<WebSocket<Pipe>>,
+    raw: Vec<u8>,
+    seen: Vec<String>,
+    is_reading: bool,
+}
+
+struct SourcePeer {
+    pipe: Pipe,
+    socket: Option<WebSocket<Pipe>>,
+    request: Vec<u8>,
+    is_reading: bool,
+    seen: Vec<String>,
+    kept: Vec<Message>,
+}
+
+/// A channel with the defaults of the manual.
+pub(crate) fn channel() -> ChannelSettings {
+    ChannelSettings {
+        name: "test".into(),
+        sources: vec![SourceId(0)],
+        max_queue_size: 1000,
+        max_queue_bytes: 1 << 20,
+        max_pause: Duration::from_millis(500),
+        slow_client: Default::default(),
+        on_source_loss: Default::default(),
+        read_only: false,
+        max_client_message_size: 1 << 20,
+        max_clients: 1024,
+        allowed_origins: Vec::new(),
+        subprotocols: Vec::new(),
+        unix_message_type: Default::default(),
+    }
+}
+
+/// A source with the defaults of the manual.
+pub(crate) fn source() -> SourceSettings {
+    SourceSettings {
+        name: "test".into(),
+        max_message_size: 16 << 20,
+        reconnect_delay: Duration::from_secs(5),
+        reconnect_max_delay: Duration::from_mins(1),
+        reconnect_max_attempts: 0,
+    }
+}
+
+impl World {
+    /// A world whose source is up and connected.
+    pub(crate) fn new(channel: ChannelSettings) -> Self {
+        let mut world = Self::without_source(channel, source());
+        world.is_up = true;
+        world.settle();
+        world
+    }
+
+    /// A world whose source cannot be reached until `is_up` is set.
+    #[expect(clippy::disallowed_methods, reason = "an instant to count from")]
+    pub(crate) fn without_source(channel: ChannelSettings, source: SourceSettings) -> Self {
+        let start = Instant::now();
+        Self {
+            relay: Relay::new(vec![channel], vec![source], 7),
+            now: start,
+            start,
+            ends: Vec::new(),
+            peers: Vec::new(),
+            source: None,
+            is_up: false,
+            dials: Vec::new(),
+            accepts_nobody: false,
+        }
+    }
+
+    /// Connects WebSocket clients.
+    pub(crate) fn clients<const N: usize>(&mut self) -> [Client; N] {
+        std::array::from_fn(|_| self.client(Wire::WebSocket))
+    }
+
+    /// Connects a client and lets it open.
+    pub(crate) fn client(&mut self, wire: Wire) -> Client {
+        let client = self.stranger(wire);
+        if wire == Wire::WebSocket {
+            self.say(client, HANDSHAKE.as_bytes());
+            let response = self.heard(client);
+            let text = String::from_utf8_lossy(&response);
+            assert!(text.starts_with("HTTP/1.1 101 "), "not opened: {text}");
+            let peer = &mut self.peers[client.0];
+            peer.socket = Some(WebSocket::from_raw_socket(peer.pipe.clone(), Role::Client, None));
+        }
+        self.settle();
+        client
+    }
+
+    /// Connects a client that says nothing yet.
+    pub(crate) fn stranger(&mut self, wire: Wire) -> Client {
+        let (near, far) = Pipe::pair();
+        let end = RelayEnd(near.clone());
+        if let Some(key) = self.relay.open_client(end, ChannelId(0), wire, Peer::Unix, self.now) {
+            self.ends.push((key, near));
+        }
+        self.peers.push(Peered {
+            pipe: far,
+            wire,
+            socket: None,
+            raw: Vec::new(),
+            seen: Vec::new(),
+            is_reading: true,
+        });
+        Client(self.peers.len() - 1)
+    }
+
+    /// Lets a client say raw bytes.
+    pub(crate) fn say(&mut self, client: Client, bytes: &[u8]) {
+        use std::io::Write;
+        // Who was cut off already cannot say more, and that is fine.
+        let _ = self.peers[client.0].pipe.clone().write_all(bytes);
+        self.settle();
+    }
+
+    /// The raw bytes that came to a client that has no WebSocket of its own.
+    pub(crate) fn heard(&mut self, client: Client) -> Vec<u8> {
+        self.settle();
+        std::mem::take(&mut self.peers[client.0].raw)
+    }
+
+    /// Lets a client send a text.
+    pub(crate) fn client_sends(&mut self, client: Client, text: &str) {
+        let peer = &mut self.peers[client.0];
+        match &mut peer.socket {
+            Some(socket) => finish(socket.send(Message::text(text))),
+            None => {
+                use std::io::Write;
+                let length = u32::try_from(text.len()).unwrap().to_be_bytes();
+                // Who was cut off already cannot say more, and that is fine.
+                let _ = peer.pipe.write_all(&[&length, text.as_bytes()].concat());
+            }
+        }
+        self.settle();
+    }
+
+    /// Lets a client say goodbye.
+    pub(crate) fn client_closes(&mut self, client: Client) {
+        finish(self.peers[client.0].socket.as_mut().unwrap().close(None));
+        self.settle();
+    }
+
+    /// Breaks a client's connection.
+    pub(crate) fn reset(&mut self, client: Client) {
+        self.peers[client.0].pipe.reset();
+        self.settle();
+    }
+
+    /// Makes a client take nothing any more.
+    pub(crate) fn stall(&mut self, client: Client) {
+        self.stall_after(client, 0);
+    }
+
+    /// Makes a client take so many more bytes and then nothing.
+    pub(crate) fn stall_after(&mut self, client: Client, bytes: usize) {
+        self.peers[client.0].is_reading = false;
+        self.peers[client.0].pipe.set_capacity(bytes);
+    }
+
+    /// Lets a client take everything again.
+    pub(crate) fn resume(&mut self, client: Client) {
+        self.peers[client.0].is_reading = true;
+        self.peers[client.0].pipe.set_capacity(256 * 1024);
+        self.settle();
+    }
+
+    /// Lets the relay write to a client only so many bytes at once.
+    pub(crate) fn dribble(&mut self, client: Client, step: usize) {
+        self.peers[client.0].pipe.set_step(step);
+    }
+
+    /// What a client has received: texts as they are, `close CODE REASON`, `end`.
+    pub(crate) fn received(&mut self, client: Client) -> Vec<String> {
+        self.settle();
+        self.peers[client.0].seen.clone()
+    }
+
+    /// Whether the relay has closed a client's connection.
+    pub(crate) fn is_cut_off(&self, client: Client) -> bool {
+        self.peers[client.0].pipe.is_finished()
+    }
+
+    /// Lets the source send texts, all in one go.
+    pub(crate) fn source_sends<T: AsRef<str>>(&mut self, texts: impl IntoIterator<Item = T>) {
+        for text in texts {
+            self.queue_from_source(Message::text(text.as_ref()));
+        }
+        self.settle();
+    }
+
+    /// Lets the source send a message when the relay takes it, without waiting for that.
+    pub(crate) fn queue_from_source(&mut self, message: Message) {
+        self.source.as_mut().expect("the source is connected").kept.push(message);
+    }
+
+    /// Lets the source say raw bytes.
+    pub(crate) fn source_says(&mut self, bytes: &[u8]) {
+        use std::io::Write;
+        self.source.as_ref().unwrap().pipe.clone().write_all(bytes).unwrap();
+        self.settle();
+    }
+
+    /// What the source has received.
+    pub(crate) fn source_received(&mut self) -> Vec<String> {
+        self.settle();
+        self.source.as_ref().map(|source| source.seen.clone()).unwrap_or_default()
+    }
+
+    /// Makes the source take so many more bytes and then nothing.
+    pub(crate) fn stall_source(&mut self, bytes: usize) {
+        let source = self.source.as_mut().unwrap();
+        source.is_reading = false;
+        source.pipe.set_capacity(bytes);
+    }
+
+    /// Lets the source take everything again.
+    pub(crate) fn resume_source(&mut self) {
+        let source = self.source.as_mut().unwrap();
+        source.is_reading = true;
+        source.pipe.set_capacity(256 * 1024);
+        self.settle();
+    }
+
+    /// Breaks the connection to the source.
+    pub(crate) fn lose_source(&mut self) {
+        self.source.take().unwrap().pipe.reset();
+        self.settle();
+    }
+
+    /// Whether the source is connected.
+    pub(crate) fn source_is_open(&self) -> bool {
+        matches!(self.relay.source_state(SourceId(0)), State::Open { .. })
+    }
+
+    /// Asks the relay to stop.
+    pub(crate) fn stop(&mut self) {
+        self.relay.drain(Outcome::Asked, self.now);
+        self.settle();
+    }
+
+    /// Whether the relay accepts nobody any more.
+    pub(crate) fn accepts_nobody(&self) -> bool {
+        self.accepts_nobody
+    }
+
+    /// Lets time pass, with every deadline met when it comes.
+    pub(crate) fn pass(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        self.settle();
+        while let Some(at) = self.relay.wake_at(self.now).filter(|at| *at <= end) {
+            self.now = at.max(self.now);
+            self.settle();
+        }
+        self.now = end;
+        self.settle();
+    }
+
+    /// Lets everything happen that can happen without time.
+    pub(crate) fn settle(&mut self) {
+        for _ in 0..MAX_TURNS {
+            let is_still = !self.turn();
+            if is_still && self.relay.wake_at(self.now).is_none_or(|at| at > self.now) {
+                return;
+            }
+        }
+        panic!("the relay does not come to rest");
+    }
+
+    /// One turn of the loop. Says whether anything moved outside.
+    fn turn(&mut self) -> bool {
+        let written = self.written();
+        let mut moved = self.step_source();
+        for n in 0..self.peers.len() {
+            moved |= self.step_peer(n);
+        }
+        self.relay.read_ready(self.now);
+        for (key, pipe) in &self.ends {
+            if pipe.is_writable() {
+                self.relay.writable(*key);
+            }
+            if pipe.is_readable() {
+                self.relay.read(*key, self.now);
+            }
+        }
+        self.relay.expire(self.now);
+        self.relay.flush(self.now);
+        while let Some(end) = self.relay.reap() {
+            moved = true;
+            drop(end);
+        }
+        self.ends.retain(|(key, _)| self.relay.stream_mut(*key).is_some());
+        while let Some(command) = self.relay.next_command() {
+            moved = true;
+            self.obey(command);
+        }
+        moved || self.written() != written
+    }
+
+    /// Bytes ever written by anyone.
+    fn written(&self) -> usize {
+        let source = self.source.as_ref().map_or(0, |source| source.pipe.written());
+        source + self.peers.iter().map(|peer| peer.pipe.written()).sum::<usize>()
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Close => self.accepts_nobody = true,
+            Command::Dial(id) => {
+                self.dials.push(self.now - self.start);
+                if self.is_up {
+                    let (near, far) = Pipe::pair();
+                    let request = ws::Request {
+                        path_and_query: "/".into(),
+                        host: "x".into(),
+                        ..Default::default()
+                    };
+                    let end = RelayEnd(near.clone());
+                    let key = self.relay.open_source(end, id, &request, Peer::Unix, self.now);
+                    self.ends.push((key, near));
+                    self.source = Some(SourcePeer {
+                        pipe: far,
+                        socket: None,
+                        request: Vec::new(),
+                        is_reading: true,
+                        seen: Vec::new(),
+                        kept: Vec::new(),
+                    });
+                } else {
+                    self.relay.dial_failed(id, &"unreachable", self.now);
+                }
+            }
+        }
+    }
+
+    fn step_source(&mut self) -> bool {
+        let Some(source) = &mut self.source else { return false };
+        let Some(socket) = &mut source.socket else {
+            source.request.extend(source.pipe.take_all());
+            let is_whole = source.request.ends_with(b"\r\n\r\n");
+            if is_whole {
+                source.answer();
+            }
+            return is_whole;
+        };
+        let mut moved = source.is_reading && read_all(socket, &mut source.seen);
+        while !source.kept.is_empty() && source.pipe.is_writable() && socket.can_write() {
+            finish(socket.write(source.kept.remove(0)));
+            finish(socket.flush());
+            moved = true;
+        }
+        // What tungstenite still holds moves when there is room.
+        finish(socket.flush());
+        moved
+    }
+
+    fn step_peer(&mut self, n: usize) -> bool {
+        let peer = &mut self.peers[n];
+        if !peer.is_reading {
+            return false;
+        }
+        let Some(socket) = &mut peer.socket else {
+            let bytes = peer.pipe.take_all();
+            let moved = !bytes.is_empty();
+            peer.raw.extend(bytes);
+            if peer.wire == Wire::Prefixed {
+                peer.unpack();
+            }
+            return moved;
+        };
+        read_all(socket, &mut peer.seen)
+    }
+}
+
+impl SourcePeer {
+    fn answer(&mut self) {
+        use std::io::Write;
+        let request = String::from_utf8(self.request.clone()).unwrap();
+        let key =
+            request.split("Sec-WebSocket-Key: ").nth(1).unwrap().split("\r\n").next().unwrap();
+        let response = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: {}\r\n\r\n",
+            derive_accept_key(key.as_bytes())
+        );
+        self.pipe.write_all(response.as_bytes()).unwrap();
+        let config = WebSocketConfig::default().write_buffer_size(0);
+        let pipe = self.pipe.clone();
+        self.socket = Some(WebSocket::from_raw_socket(pipe, Role::Server, Some(config)));
+    }
+}
+
+impl Peered {
+    /// Turns length and payload into what was received.
+    fn unpack(&mut self) {
+        while let Some((length, rest)) = self.raw.split_first_chunk::<4>() {
+            let length = u32::from_be_bytes(*length) as usize;
+            let Some(payload) = rest.get(..length) else { return };
+            self.seen.push(String::from_utf8_lossy(payload).into_owned());
+            self.raw.drain(..4 + length);
+        }
+    }
+}
+
+/// A request that any endpoint accepts.
+pub(crate) const HANDSHAKE: &str = "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\
+    Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+    Sec-WebSocket-Version: 13\r\n\r\n";
+
+/// Reads what there is. Says whether there was anything.
+fn read_all(socket: &mut WebSocket<Pipe>, seen: &mut Vec<String>) -> bool {
+    let mut moved = false;
+    while seen.last().is_none_or(|last| last != "end") {
+        match socket.read() {
+            Ok(Message::Text(text)) => seen.push(text.to_string()),
+            Ok(Message::Binary(bytes)) => seen.push(format!("{bytes:?}")),
+            Ok(Message::Close(Some(frame))) => {
+                seen.push(format!("close {} {}", u16::from(frame.code), frame.reason));
+            }
+            Ok(Message::Close(None)) => seen.push("close".into()),
+            Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
+            Err(Error::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                return moved;
+            }
+            Err(Error::Io(_) | Error::ConnectionClosed | Error::AlreadyClosed) => {
+                seen.push("end".into());
+            }
+            Err(Error::Protocol(
+                tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
+            )) => {
+                seen.push("end".into());
+            }
+            Err(error) => panic!("the relay broke the protocol: {error}"),
+        }
+        moved = true;
+    }
+    moved
+}
+
+/// A full buffer is no failure: tungstenite goes on at the next flush.
+fn finish(result: Result<(), Error>) {
+    match result {
+        Err(Error::Io(error)) if error.kind() != std::io::ErrorKind::WouldBlock => {}
+        Ok(()) | Err(Error::Io(_) | Error::ConnectionClosed | Error::AlreadyClosed) => {}
+        Err(Error::Protocol(tungstenite::error::ProtocolError::SendAfterClosing)) => {}
+        Err(error) => panic!("{error}"),
+    }
+}
