@@ -1,10 +1,13 @@
 //! The relay without sockets and without a clock: connections are pipes in memory, time moves when
 //! a test says so. The far ends are tungstenite's, so that our codec is not judged by itself.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that is surprised shall fail")]
+
 mod bad_input;
 mod broadcast;
 mod forward;
 mod life;
+mod peer;
 mod pipe;
 mod simulation;
 mod slow;

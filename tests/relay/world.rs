@@ -1,15 +1,18 @@
 //! A relay and everyone around it.
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
-use tungstenite::handshake::derive_accept_key;
-use tungstenite::protocol::{Role, WebSocketConfig};
-use tungstenite::{Error, Message, WebSocket};
+use tungstenite::protocol::Role;
+use tungstenite::{Message, WebSocket};
 use veylor::codec::{Wire, ws};
 use veylor::reactor::table::Key;
-use veylor::relay::settings::{ChannelId, ChannelSettings, SourceId, SourceSettings};
+use veylor::relay::settings::{
+    ChannelId, ChannelSettings, OnSourceLoss, SlowClient, SourceId, SourceSettings, UnixMessageType,
+};
 use veylor::relay::{Command, Outcome, Peer, Relay, State};
 
+use crate::peer::{Peered, SourcePeer, finish, read_all};
 use crate::pipe::{Pipe, RelayEnd};
 
 /// Turns in which nothing comes to rest: a loop that spins.
@@ -34,24 +37,6 @@ pub(crate) struct World {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Client(usize);
 
-struct Peered {
-    pipe: Pipe,
-    wire: Wire,
-    socket: Option<WebSocket<Pipe>>,
-    raw: Vec<u8>,
-    seen: Vec<String>,
-    is_reading: bool,
-}
-
-struct SourcePeer {
-    pipe: Pipe,
-    socket: Option<WebSocket<Pipe>>,
-    request: Vec<u8>,
-    is_reading: bool,
-    seen: Vec<String>,
-    kept: Vec<Message>,
-}
-
 /// A channel with the defaults of the manual.
 pub(crate) fn channel() -> ChannelSettings {
     ChannelSettings {
@@ -60,14 +45,14 @@ pub(crate) fn channel() -> ChannelSettings {
         max_queue_size: 1000,
         max_queue_bytes: 1 << 20,
         max_pause: Duration::from_millis(500),
-        slow_client: Default::default(),
-        on_source_loss: Default::default(),
+        slow_client: SlowClient::default(),
+        on_source_loss: OnSourceLoss::default(),
         read_only: false,
         max_client_message_size: 1 << 20,
         max_clients: 1024,
         allowed_origins: Vec::new(),
         subprotocols: Vec::new(),
-        unix_message_type: Default::default(),
+        unix_message_type: UnixMessageType::default(),
     }
 }
 
@@ -148,7 +133,6 @@ impl World {
 
     /// Lets a client say raw bytes.
     pub(crate) fn say(&mut self, client: Client, bytes: &[u8]) {
-        use std::io::Write;
         // Who was cut off already cannot say more, and that is fine.
         let _ = self.peers[client.0].pipe.clone().write_all(bytes);
         self.settle();
@@ -163,14 +147,12 @@ impl World {
     /// Lets a client send a text.
     pub(crate) fn client_sends(&mut self, client: Client, text: &str) {
         let peer = &mut self.peers[client.0];
-        match &mut peer.socket {
-            Some(socket) => finish(socket.send(Message::text(text))),
-            None => {
-                use std::io::Write;
-                let length = u32::try_from(text.len()).unwrap().to_be_bytes();
-                // Who was cut off already cannot say more, and that is fine.
-                let _ = peer.pipe.write_all(&[&length, text.as_bytes()].concat());
-            }
+        if let Some(socket) = &mut peer.socket {
+            finish(socket.send(Message::text(text)));
+        } else {
+            let length = u32::try_from(text.len()).unwrap().to_be_bytes();
+            // Who was cut off already cannot say more, and that is fine.
+            let _ = peer.pipe.write_all(&[&length, text.as_bytes()].concat());
         }
         self.settle();
     }
@@ -236,7 +218,6 @@ impl World {
 
     /// Lets the source say raw bytes.
     pub(crate) fn source_says(&mut self, bytes: &[u8]) {
-        use std::io::Write;
         self.source.as_ref().unwrap().pipe.clone().write_all(bytes).unwrap();
         self.settle();
     }
@@ -412,77 +393,7 @@ impl World {
     }
 }
 
-impl SourcePeer {
-    fn answer(&mut self) {
-        use std::io::Write;
-        let request = String::from_utf8(self.request.clone()).unwrap();
-        let key =
-            request.split("Sec-WebSocket-Key: ").nth(1).unwrap().split("\r\n").next().unwrap();
-        let response = format!(
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Accept: {}\r\n\r\n",
-            derive_accept_key(key.as_bytes())
-        );
-        self.pipe.write_all(response.as_bytes()).unwrap();
-        let config = WebSocketConfig::default().write_buffer_size(0);
-        let pipe = self.pipe.clone();
-        self.socket = Some(WebSocket::from_raw_socket(pipe, Role::Server, Some(config)));
-    }
-}
-
-impl Peered {
-    /// Turns length and payload into what was received.
-    fn unpack(&mut self) {
-        while let Some((length, rest)) = self.raw.split_first_chunk::<4>() {
-            let length = u32::from_be_bytes(*length) as usize;
-            let Some(payload) = rest.get(..length) else { return };
-            self.seen.push(String::from_utf8_lossy(payload).into_owned());
-            self.raw.drain(..4 + length);
-        }
-    }
-}
-
 /// A request that any endpoint accepts.
 pub(crate) const HANDSHAKE: &str = "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\
     Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
     Sec-WebSocket-Version: 13\r\n\r\n";
-
-/// Reads what there is. Says whether there was anything.
-fn read_all(socket: &mut WebSocket<Pipe>, seen: &mut Vec<String>) -> bool {
-    let mut moved = false;
-    while seen.last().is_none_or(|last| last != "end") {
-        match socket.read() {
-            Ok(Message::Text(text)) => seen.push(text.to_string()),
-            Ok(Message::Binary(bytes)) => seen.push(format!("{bytes:?}")),
-            Ok(Message::Close(Some(frame))) => {
-                seen.push(format!("close {} {}", u16::from(frame.code), frame.reason));
-            }
-            Ok(Message::Close(None)) => seen.push("close".into()),
-            Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
-            Err(Error::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                return moved;
-            }
-            Err(Error::Io(_) | Error::ConnectionClosed | Error::AlreadyClosed) => {
-                seen.push("end".into());
-            }
-            Err(Error::Protocol(
-                tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
-            )) => {
-                seen.push("end".into());
-            }
-            Err(error) => panic!("the relay broke the protocol: {error}"),
-        }
-        moved = true;
-    }
-    moved
-}
-
-/// A full buffer is no failure: tungstenite goes on at the next flush.
-fn finish(result: Result<(), Error>) {
-    match result {
-        Err(Error::Io(error)) if error.kind() != std::io::ErrorKind::WouldBlock => {}
-        Ok(()) | Err(Error::Io(_) | Error::ConnectionClosed | Error::AlreadyClosed) => {}
-        Err(Error::Protocol(tungstenite::error::ProtocolError::SendAfterClosing)) => {}
-        Err(error) => panic!("{error}"),
-    }
-}
