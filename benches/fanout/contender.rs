@@ -1,0 +1,243 @@
+//! The relays under test, each a process of its own that does not outlive the generator.
+
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use std::{env, fmt, io};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Signal, set_parent_process_death_signal};
+
+use crate::failure::Failure;
+use crate::meter::{self, Memory};
+use crate::{PATIENCE, raw};
+
+/// Who is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Contender {
+    Veylor,
+    /// The raw fan-out of this program.
+    Raw,
+    /// The tokio-tungstenite relay of this program.
+    Tokio,
+}
+
+/// Where clients come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Endpoint {
+    WebSocket,
+    Unix,
+}
+
+/// The address of an endpoint.
+#[derive(Clone, Debug)]
+pub(crate) enum Address {
+    WebSocket(SocketAddr),
+    Unix(PathBuf),
+}
+
+/// A running relay; dropping it kills and reaps it.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    child: Child,
+    address: Address,
+    log: PathBuf,
+}
+
+/// A folder for configuration, sockets and logs, removed with its content.
+#[derive(Debug)]
+pub(crate) struct Scratch(PathBuf);
+
+impl Relay {
+    /// Starts a relay between `source` and an endpoint; `performance` is added to Veylor's settings.
+    pub(crate) fn start(
+        contender: Contender,
+        source: SocketAddr,
+        endpoint: Endpoint,
+        performance: &str,
+        scratch: &Scratch,
+    ) -> Result<Self, Failure> {
+        let socket = scratch.fresh("clients.sock")?;
+        let log = scratch.fresh("log")?;
+        let mut command = this_program()?;
+        let address = match contender {
+            Contender::Raw | Contender::Tokio => {
+                command.arg(if contender == Contender::Raw { "--raw" } else { "--tokio" });
+                command.arg(source.to_string()).stdout(Stdio::piped());
+                (endpoint == Endpoint::Unix).then(|| command.arg(&socket));
+                None
+            }
+            Contender::Veylor => {
+                let address = match endpoint {
+                    Endpoint::WebSocket => Address::WebSocket(free_address()?),
+                    Endpoint::Unix => Address::Unix(socket.clone()),
+                };
+                let config = scratch.fresh("config.yaml")?;
+                fs::write(&config, configuration(source, &address, performance))
+                    .map_err(Failure::during("writing a configuration"))?;
+                command.args(["--exec", env!("CARGO_BIN_EXE_veylor"), "-c"]).arg(&config);
+                command.stdout(Stdio::null());
+                Some(address)
+            }
+        };
+        let stderr = File::create(&log).map_err(Failure::during("creating a log"))?;
+        let child = command
+            .stdin(Stdio::null())
+            .stderr(stderr)
+            .spawn()
+            .map_err(Failure::during(format_args!("starting {contender}")))?;
+        // From here on the child is killed if anything fails.
+        let mut relay = Self { child, address: Address::Unix(socket), log };
+        match address {
+            Some(address) => relay.address = address,
+            None => relay.hear_address(endpoint)?,
+        }
+        Ok(relay)
+    }
+
+    fn hear_address(&mut self, endpoint: Endpoint) -> Result<(), Failure> {
+        let Some(out) = self.child.stdout.take() else { return Ok(()) };
+        let timeout = Timespec { tv_sec: 10, tv_nsec: 0 };
+        let ready = poll(&mut [PollFd::new(&out, PollFlags::IN)], Some(&timeout));
+        if ready.map_err(Failure::during("the relay's address"))? == 0 {
+            return Err(Failure::new("the relay has not told its address within 10 s"));
+        }
+        let line = raw::announcement(out)?;
+        if endpoint == Endpoint::WebSocket {
+            let Ok(address) = line.parse() else { return Err(self.obituary()) };
+            self.address = Address::WebSocket(address);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    pub(crate) fn cpu_ns(&self) -> Result<u64, Failure> {
+        meter::cpu_ns(self.child.id())
+    }
+
+    pub(crate) fn memory(&self) -> Result<Memory, Failure> {
+        meter::memory(self.child.id())
+    }
+
+    pub(crate) fn descriptors(&self) -> Result<usize, Failure> {
+        meter::descriptors(self.child.id())
+    }
+
+    /// Waits until the relay has accepted so many connections that it holds `wanted` descriptors.
+    pub(crate) fn wait_for_descriptors(&self, wanted: usize) -> Result<(), Failure> {
+        let deadline_ns = meter::now_ns() + meter::nanoseconds(PATIENCE);
+        while self.descriptors()? < wanted {
+            if meter::now_ns() > deadline_ns {
+                return Err(Failure::new(format!(
+                    "the relay holds {} descriptors where {wanted} are expected",
+                    self.descriptors()?
+                )));
+            }
+            meter::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    /// Fails, with the end of its log, if the relay has ended.
+    pub(crate) fn check_alive(&mut self) -> Result<(), Failure> {
+        match self.child.try_wait() {
+            Ok(None) => Ok(()),
+            Ok(Some(_)) => Err(self.obituary()),
+            Err(error) => Err(Failure::during("the relay's state")(error)),
+        }
+    }
+
+    /// The failure that the end of the log explains.
+    fn obituary(&self) -> Failure {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<_> = log.lines().rev().take(5).collect();
+        let lines: Vec<_> = lines.into_iter().rev().collect();
+        Failure::new(format!("the relay has ended; its last words: {}", lines.join(" / ")))
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Scratch {
+    pub(crate) fn create() -> Result<Self, Failure> {
+        // A Unix socket's path has at most 107 bytes, so this is the short way, not `target/tmp`.
+        let path = env::temp_dir().join(format!("veylor-fanout-{}", std::process::id()));
+        fs::create_dir_all(&path).map_err(Failure::during("creating a temporary folder"))?;
+        Ok(Self(path))
+    }
+
+    /// A path in the folder where no file is.
+    fn fresh(&self, name: &str) -> Result<PathBuf, Failure> {
+        let path = self.0.join(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Failure::during("clearing the temporary folder")(error))
+            }
+            _ => Ok(path),
+        }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+impl fmt::Display for Contender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Veylor => "veylor",
+            Self::Raw => "raw",
+            Self::Tokio => "tokio",
+        })
+    }
+}
+
+/// Makes the kernel kill this process when its parent dies, however that happens.
+pub(crate) fn die_with_parent() -> Result<(), Failure> {
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(Failure::during("a death signal"))
+}
+
+/// Becomes another program that dies with its parent; returns only if that fails.
+pub(crate) fn become_program(program: &Path, args: &[String]) -> Failure {
+    if let Err(failure) = die_with_parent() {
+        return failure;
+    }
+    Failure::during(program.display())(Command::new(program).args(args).exec())
+}
+
+fn this_program() -> Result<Command, Failure> {
+    env::current_exe().map(Command::new).map_err(Failure::during("finding this program"))
+}
+
+fn configuration(source: SocketAddr, address: &Address, performance: &str) -> String {
+    let endpoint = match address {
+        Address::WebSocket(address) => {
+            format!("    websocket_host: {}\n    websocket_port: {}", address.ip(), address.port())
+        }
+        Address::Unix(path) => format!("    unix_socket_path: {}", path.display()),
+    };
+    format!(
+        "sources:\n  - name: bench\n    url: ws://{source}/\n{endpoint}\n\
+         performance:\n  reconnect_delay: 0.05\n{performance}"
+    )
+}
+
+/// An address that was free a moment ago.
+fn free_address() -> Result<SocketAddr, Failure> {
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .map_err(Failure::during("finding a free port"))
+}

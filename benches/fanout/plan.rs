@@ -1,0 +1,125 @@
+//! All works and their limits, in the order of the table.
+
+use crate::contender::Endpoint;
+use crate::failure::Failure;
+use crate::feed::Pace;
+use crate::work::{Broadcast, Kind, Upstream, Work};
+
+const BROADCAST: Broadcast = Broadcast {
+    clients: 100,
+    payload_bytes: 128,
+    endpoint: Endpoint::WebSocket,
+    pace: Pace::FlatOut,
+    warm_up: 10_000,
+    messages: 300_000,
+};
+
+const WORK: Work = Work {
+    name: "",
+    about: "",
+    kind: Kind::Broadcast(BROADCAST),
+    cpu_limit: None,
+    p99_limit: None,
+};
+
+pub(crate) const WORKS: &[Work] = &[
+    Work {
+        name: "flat-100",
+        about: "128 B flat out to 100 clients",
+        cpu_limit: Some(1.15),
+        ..WORK
+    },
+    Work {
+        name: "flat-1000",
+        about: "128 B flat out to 1000 clients",
+        kind: Kind::Broadcast(Broadcast { clients: 1000, messages: 30_000, ..BROADCAST }),
+        cpu_limit: Some(1.15),
+        ..WORK
+    },
+    Work {
+        name: "paced-1000",
+        about: "128 B at 1000 messages a second to 100 clients",
+        kind: Kind::Broadcast(Broadcast {
+            pace: Pace::PerSecond(1000),
+            warm_up: 500,
+            messages: 3000,
+            ..BROADCAST
+        }),
+        cpu_limit: Some(1.10),
+        p99_limit: Some(1.3),
+    },
+    Work {
+        name: "paced-5000",
+        about: "128 B at 5000 messages a second to 100 clients",
+        kind: Kind::Broadcast(Broadcast {
+            pace: Pace::PerSecond(5000),
+            warm_up: 2500,
+            messages: 15_000,
+            ..BROADCAST
+        }),
+        cpu_limit: Some(0.75),
+        p99_limit: Some(1.0),
+    },
+    Work {
+        name: "large",
+        about: "16 KiB flat out to 50 clients",
+        kind: Kind::Broadcast(Broadcast {
+            clients: 50,
+            payload_bytes: 16 * 1024,
+            warm_up: 500,
+            messages: 8000,
+            ..BROADCAST
+        }),
+        cpu_limit: Some(1.25),
+        ..WORK
+    },
+    Work {
+        name: "single",
+        about: "128 B flat out to 1 client",
+        kind: Kind::Broadcast(Broadcast {
+            clients: 1,
+            warm_up: 100_000,
+            messages: 3_000_000,
+            ..BROADCAST
+        }),
+        cpu_limit: Some(3.0),
+        ..WORK
+    },
+    Work {
+        name: "unix",
+        about: "128 B flat out to 100 Unix clients",
+        kind: Kind::Broadcast(Broadcast { endpoint: Endpoint::Unix, ..BROADCAST }),
+        cpu_limit: Some(1.3),
+        ..WORK
+    },
+    Work {
+        name: "stalled",
+        about: "4 KiB flat out to 100 clients, 5 of which never read",
+        kind: Kind::Stalled(
+            Broadcast { payload_bytes: 4 * 1024, warm_up: 0, messages: 10_000, ..BROADCAST },
+            5,
+        ),
+        ..WORK
+    },
+    Work { name: "idle", about: "10,000 clients and no message", kind: Kind::Idle(10_000), ..WORK },
+    Work {
+        name: "upstream",
+        about: "100 clients send 1000 messages of 128 B each",
+        kind: Kind::Upstream(Upstream {
+            clients: 100,
+            payload_bytes: 128,
+            warm_up_each: 100,
+            each: 1000,
+        }),
+        cpu_limit: Some(1.0),
+        ..WORK
+    },
+];
+
+/// The work of that name.
+pub(crate) fn named(name: &str) -> Result<&'static Work, Failure> {
+    WORKS.iter().find(|work| work.name == name).ok_or_else(|| {
+        let names: Vec<_> = WORKS.iter().map(|work| work.name).collect();
+        Failure::new(format!("{name:?} is no work; there are {}", names.join(", ")))
+    })
+}

@@ -1,0 +1,306 @@
+//! The works: what is asked of a relay, and how it is measured.
+
+use std::time::Duration;
+
+use crate::contender::{Contender, Endpoint, Relay, Scratch};
+use crate::crowd::{Crowd, Glimpse};
+use crate::failure::Failure;
+use crate::feed::{Burst, Feed, Harvest, Pace};
+use crate::frame::{SMALLEST_MESSAGE, Wire};
+use crate::meter::{now_ns, sleep};
+use crate::{PATIENCE, allowance};
+
+/// Veylor's default `max_pause`.
+pub(crate) const MAX_PAUSE: Duration = Duration::from_millis(500);
+/// Standard streams, a poller, a listener and the source: what any relay has open, besides clients.
+const OWN_DESCRIPTORS: usize = 6;
+/// A relay that has nothing to do comes to rest within this time.
+const REST: Duration = Duration::from_millis(30);
+const IDLE_WINDOW: Duration = Duration::from_secs(5);
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Work {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) kind: Kind,
+    /// CPU per delivery at most, as a multiple of the reference's.
+    pub(crate) cpu_limit: Option<f64>,
+    /// The p99 of the latency at most, as a multiple of the reference's.
+    pub(crate) p99_limit: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kind {
+    Broadcast(Broadcast),
+    /// Some clients of a broadcast never read.
+    Stalled(Broadcast, usize),
+    /// So many clients, and nothing to send.
+    Idle(usize),
+    Upstream(Upstream),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Broadcast {
+    pub(crate) clients: usize,
+    pub(crate) payload_bytes: usize,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) pace: Pace,
+    pub(crate) warm_up: u64,
+    pub(crate) messages: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Upstream {
+    pub(crate) clients: usize,
+    pub(crate) payload_bytes: usize,
+    pub(crate) warm_up_each: u64,
+    pub(crate) each: u64,
+}
+
+/// What one run has shown.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sample {
+    pub(crate) deliveries: u64,
+    pub(crate) cpu_ns: u64,
+    pub(crate) elapsed_ns: u64,
+    pub(crate) peak_bytes: u64,
+    pub(crate) lost: u64,
+    pub(crate) out_of_order: u64,
+    /// Clients that read and were disconnected all the same.
+    pub(crate) cut: usize,
+    pub(crate) p50_ns: Option<u64>,
+    pub(crate) p99_ns: Option<u64>,
+    pub(crate) stalled: Option<Stalled>,
+    pub(crate) idle: Option<Idle>,
+}
+
+/// What became of those who never read.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stalled {
+    pub(crate) clients: usize,
+    /// How long after the first stall each was cut.
+    pub(crate) cut_after: Vec<Duration>,
+    /// How long all the others were held back, in all.
+    pub(crate) held: Duration,
+}
+
+/// What a relay costs that does nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Idle {
+    pub(crate) empty_bytes: u64,
+    pub(crate) full_bytes: u64,
+    pub(crate) clients: usize,
+    pub(crate) cpu_ns: u64,
+    pub(crate) window: Duration,
+}
+
+/// A relay with a source and clients. Fields are dropped in this order.
+struct Stage {
+    relay: Relay,
+    crowd: Crowd,
+    feed: Feed,
+}
+
+impl Work {
+    /// Who is compared with Veylor.
+    pub(crate) fn reference(&self) -> Option<Contender> {
+        match self.kind {
+            Kind::Broadcast(_) | Kind::Idle(_) => Some(Contender::Raw),
+            Kind::Upstream(_) => Some(Contender::Tokio),
+            // Without limits nobody is ever cut.
+            Kind::Stalled(..) => None,
+        }
+    }
+
+    /// Memory and waits do not vary from run to run as CPU time does.
+    pub(crate) fn rounds(&self, wanted: usize) -> usize {
+        match self.kind {
+            Kind::Broadcast(_) | Kind::Upstream(_) => wanted,
+            Kind::Stalled(..) => wanted.min(2),
+            Kind::Idle(_) => 1,
+        }
+    }
+
+    pub(crate) fn run(&self, contender: Contender, scratch: &Scratch) -> Result<Sample, Failure> {
+        match self.kind {
+            Kind::Broadcast(plan) => broadcast(contender, plan, 0, scratch),
+            Kind::Stalled(plan, stalled) => broadcast(contender, plan, stalled, scratch),
+            Kind::Idle(clients) => idle(contender, clients, scratch),
+            Kind::Upstream(plan) => upstream(contender, plan, scratch),
+        }
+    }
+}
+
+fn broadcast(
+    contender: Contender,
+    plan: Broadcast,
+    stalled: usize,
+    scratch: &Scratch,
+) -> Result<Sample, Failure> {
+    let Stage { relay, mut crowd, feed } = set_up(contender, plan, stalled, scratch)?;
+    let warm_up =
+        Burst { payload_bytes: plan.payload_bytes, first: 0, count: plan.warm_up, pace: plan.pace };
+    feed.send(warm_up)?;
+    crowd.receive(plan.warm_up, |_| Ok(()))?;
+    feed.wait_until_sent()?;
+    crowd.forget_latencies();
+    sleep(REST);
+
+    let before = crowd.census();
+    let cpu_ns = relay.cpu_ns()?;
+    let began_ns = now_ns();
+    let goal = plan.warm_up + plan.messages;
+    feed.send(Burst { first: plan.warm_up, count: plan.messages, ..warm_up })?;
+    let mut cuts_ns = Vec::new();
+    let whole = relay.descriptors()?;
+    let mut watch = |glimpse: Glimpse| -> Result<bool, Failure> {
+        if cuts_ns.len() < stalled {
+            // A relay may close a socket whose peer hears of it only once it reads.
+            let closed = whole.saturating_sub(relay.descriptors()?);
+            let cut = closed.max(glimpse.stalled_and_cut).clamp(cuts_ns.len(), stalled);
+            cuts_ns.resize(cut, glimpse.now_ns);
+        }
+        Ok(cuts_ns.len() == stalled)
+    };
+    crowd.receive(goal, |glimpse| watch(glimpse).map(drop))?;
+    let last_ns = crowd.last_ns();
+    if stalled > 0 {
+        crowd.linger(MAX_PAUSE * 3, watch)?;
+    }
+    sleep(REST);
+
+    let cpu_ns = relay.cpu_ns()? - cpu_ns;
+    let after = crowd.census();
+    let readers = (plan.clients - stalled) as u64;
+    let received = after.received - before.received;
+    let stalls = crowd.stalls();
+    let first_stall_ns = stalls.first().map_or(began_ns, |stall| stall.began_ns);
+    let since_stall = |at: &u64| Duration::from_nanos(at.saturating_sub(first_stall_ns));
+    let sample = Sample {
+        deliveries: received,
+        cpu_ns,
+        elapsed_ns: last_ns - began_ns,
+        peak_bytes: relay.memory()?.peak,
+        lost: readers * goal - after.received,
+        out_of_order: after.out_of_order,
+        cut: after.cut,
+        p50_ns: crowd.latencies.quantile(500).filter(|_| plan.pace != Pace::FlatOut),
+        p99_ns: crowd.latencies.quantile(990).filter(|_| plan.pace != Pace::FlatOut),
+        stalled: (stalled > 0).then(|| Stalled {
+            clients: stalled,
+            cut_after: cuts_ns.iter().map(since_stall).collect(),
+            held: stalls.iter().map(|s| Duration::from_nanos(s.ended_ns - s.began_ns)).sum(),
+        }),
+        idle: None,
+    };
+    if sample.lost == 0 {
+        feed.wait_until_sent()?;
+    }
+    Ok(sample)
+}
+
+fn set_up(
+    contender: Contender,
+    plan: Broadcast,
+    stalled: usize,
+    scratch: &Scratch,
+) -> Result<Stage, Failure> {
+    let feed = Feed::listen()?;
+    let mut relay = Relay::start(contender, feed.address(), plan.endpoint, "", scratch)?;
+    wait_for_source(&feed, &mut relay)?;
+    // The raw fan-out sends the upstream's bytes as they are, to Unix clients too.
+    let wire = match (plan.endpoint, contender) {
+        (Endpoint::Unix, Contender::Veylor) => Wire::Prefixed,
+        _ => Wire::WebSocket,
+    };
+    let crowd = Crowd::connect(&mut relay, wire, plan.payload_bytes, plan.clients, stalled)?;
+    // A Unix client is connected before it is accepted; who is not accepted misses the beginning.
+    relay.wait_for_descriptors(plan.clients + OWN_DESCRIPTORS)?;
+    sleep(REST);
+    Ok(Stage { relay, crowd, feed })
+}
+
+fn idle(contender: Contender, wanted: usize, scratch: &Scratch) -> Result<Sample, Failure> {
+    let clients = wanted.min(allowance());
+    let feed = Feed::listen()?;
+    let settings = "  max_clients: 20000\n";
+    let mut relay =
+        Relay::start(contender, feed.address(), Endpoint::WebSocket, settings, scratch)?;
+    wait_for_source(&feed, &mut relay)?;
+    sleep(Duration::from_millis(500));
+    let empty_bytes = relay.memory()?.resident;
+
+    let mut crowd = Crowd::connect(&mut relay, Wire::WebSocket, SMALLEST_MESSAGE, clients, 0)?;
+    relay.wait_for_descriptors(clients + OWN_DESCRIPTORS)?;
+    crowd.linger(Duration::from_secs(1), |_| Ok(false))?;
+    let full = relay.memory()?;
+
+    let cpu_ns = relay.cpu_ns()?;
+    let began_ns = now_ns();
+    crowd.linger(IDLE_WINDOW, |_| Ok(false))?;
+    let window = Duration::from_nanos(now_ns() - began_ns);
+    let cpu_ns = relay.cpu_ns()? - cpu_ns;
+    Ok(Sample {
+        peak_bytes: relay.memory()?.peak,
+        cut: crowd.census().cut,
+        idle: Some(Idle { empty_bytes, full_bytes: full.resident, clients, cpu_ns, window }),
+        ..Sample::default()
+    })
+}
+
+fn upstream(contender: Contender, plan: Upstream, scratch: &Scratch) -> Result<Sample, Failure> {
+    let broadcast = Broadcast {
+        clients: plan.clients,
+        payload_bytes: plan.payload_bytes,
+        endpoint: Endpoint::WebSocket,
+        pace: Pace::FlatOut,
+        warm_up: 0,
+        messages: 0,
+    };
+    let mut stage = set_up(contender, broadcast, 0, scratch)?;
+    let warm_up = forward(&mut stage, plan, 0, plan.warm_up_each)?;
+    let sample = forward(&mut stage, plan, plan.warm_up_each, plan.each)?;
+    Ok(Sample {
+        lost: sample.lost + warm_up.lost,
+        out_of_order: sample.out_of_order + warm_up.out_of_order,
+        ..sample
+    })
+}
+
+fn forward(stage: &mut Stage, plan: Upstream, first: u64, each: u64) -> Result<Sample, Failure> {
+    let Stage { relay, crowd, feed } = stage;
+    let Upstream { clients, payload_bytes, .. } = plan;
+    crowd.prepare(payload_bytes, first, each);
+    feed.collect(Harvest { payload_bytes, clients, each })?;
+    sleep(REST);
+
+    let cpu_ns = relay.cpu_ns()?;
+    let began_ns = now_ns();
+    crowd.start_sending()?;
+    let mut crop = None;
+    crowd.linger(PATIENCE * 5, |_| {
+        crop = feed.crop()?;
+        Ok(crop.is_some())
+    })?;
+    sleep(REST);
+
+    let Some(crop) = crop else {
+        return Err(Failure::new("the clients' messages take too long"));
+    };
+    Ok(Sample {
+        deliveries: crop.received,
+        cpu_ns: relay.cpu_ns()? - cpu_ns,
+        elapsed_ns: crop.last_ns.saturating_sub(began_ns),
+        peak_bytes: relay.memory()?.peak,
+        lost: clients as u64 * each - crop.received,
+        out_of_order: crop.out_of_order,
+        cut: crowd.census().cut,
+        ..Sample::default()
+    })
+}
+
+/// Waits until the relay has dialled; a relay that has ended explains why it has not.
+fn wait_for_source(feed: &Feed, relay: &mut Relay) -> Result<(), Failure> {
+    feed.wait_until_open().or_else(|failure| relay.check_alive().and(Err(failure)))
+}
