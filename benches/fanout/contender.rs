@@ -12,8 +12,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 use crate::failure::Failure;
-use crate::meter::{self, Memory};
-use crate::{PATIENCE, raw};
+use crate::meter::{self, Memory, Usage};
+use crate::{Bench, PATIENCE, raw};
 
 /// Who is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,8 +58,9 @@ impl Relay {
         source: SocketAddr,
         endpoint: Endpoint,
         performance: &str,
-        scratch: &Scratch,
+        bench: &Bench,
     ) -> Result<Self, Failure> {
+        let Bench { scratch, cpus } = bench;
         let socket = scratch.fresh("clients.sock")?;
         let log = scratch.fresh("log")?;
         let mut command = this_program()?;
@@ -91,6 +92,7 @@ impl Relay {
             .map_err(Failure::during(format_args!("starting {contender}")))?;
         // From here on the child is killed if anything fails.
         let mut relay = Self { child, address: Address::Unix(socket), log };
+        cpus.give_relay_share(relay.child.id())?;
         match address {
             Some(address) => relay.address = address,
             None => relay.hear_address(endpoint)?,
@@ -117,8 +119,8 @@ impl Relay {
         &self.address
     }
 
-    pub(crate) fn cpu_ns(&self) -> Result<u64, Failure> {
-        meter::cpu_ns(self.child.id())
+    pub(crate) fn usage(&self) -> Result<Usage, Failure> {
+        meter::usage(self.child.id())
     }
 
     pub(crate) fn memory(&self) -> Result<Memory, Failure> {

@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
+use crate::cpu::Cpus;
 use crate::failure::Failure;
 use crate::frame::{self, Item, Mask, SMALLEST_MESSAGE, Stamp, Walker, Wire};
 use crate::meter::{nanoseconds, now_ns, sleep_until};
@@ -91,16 +92,18 @@ struct Server {
 }
 
 impl Feed {
-    pub(crate) fn listen() -> Result<Self, Failure> {
+    pub(crate) fn listen(cpus: &Cpus) -> Result<Self, Failure> {
         let listener =
             TcpListener::bind("127.0.0.1:0").map_err(Failure::during("the source's listener"))?;
         let address = listener.local_addr().map_err(Failure::during("the source's listener"))?;
         let (orders, inbox) = mpsc::channel();
         let (outbox, reports) = mpsc::channel();
+        let cpus = *cpus;
         let thread = thread::Builder::new()
             .name("feed".to_owned())
             .spawn(move || {
-                if let Err(failure) = serve(&listener, &inbox, &outbox) {
+                let served = cpus.take_any().and_then(|()| serve(&listener, &inbox, &outbox));
+                if let Err(failure) = served {
                     let _ = outbox.send(Err(failure));
                 }
             })

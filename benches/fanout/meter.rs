@@ -39,17 +39,26 @@ pub(crate) fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The CPU time that all threads of a process have used, user and system, in nanoseconds.
-///
+/// What the threads of a process have had of the CPUs, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Usage {
+    /// The time they ran, user and system.
+    pub(crate) run: u64,
+    /// The time they could have run, but others did.
+    pub(crate) delay: u64,
+}
+
 /// A thread that runs at this moment is seen as of its last tick, so the process should be idle.
-pub(crate) fn cpu_ns(pid: u32) -> Result<u64, Failure> {
+pub(crate) fn usage(pid: u32) -> Result<Usage, Failure> {
     let tasks = format!("/proc/{pid}/task");
-    let mut sum = 0;
+    let mut sum = Usage::default();
     for task in fs::read_dir(&tasks).map_err(Failure::during(&tasks))? {
         let path = task.map_err(Failure::during(&tasks))?.path().join("schedstat");
         // A thread may end between the two reads.
         let Ok(text) = fs::read_to_string(&path) else { continue };
-        sum += text.split(' ').next().and_then(|ns| ns.parse::<u64>().ok()).unwrap_or(0);
+        let mut fields = text.split(' ').map_while(|field| field.parse::<u64>().ok());
+        sum.run += fields.next().unwrap_or(0);
+        sum.delay += fields.next().unwrap_or(0);
     }
     Ok(sum)
 }

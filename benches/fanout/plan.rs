@@ -11,7 +11,7 @@ const BROADCAST: Broadcast = Broadcast {
     endpoint: Endpoint::WebSocket,
     pace: Pace::FlatOut,
     warm_up: 10_000,
-    messages: 300_000,
+    messages: 600_000,
 };
 
 const WORK: Work = Work {
@@ -20,6 +20,7 @@ const WORK: Work = Work {
     kind: Kind::Broadcast(BROADCAST),
     cpu_limit: None,
     p99_limit: None,
+    delay_limit: 3.0,
 };
 
 pub(crate) const WORKS: &[Work] = &[
@@ -32,7 +33,7 @@ pub(crate) const WORKS: &[Work] = &[
     Work {
         name: "flat-1000",
         about: "128 B flat out to 1000 clients",
-        kind: Kind::Broadcast(Broadcast { clients: 1000, messages: 30_000, ..BROADCAST }),
+        kind: Kind::Broadcast(Broadcast { clients: 1000, messages: 60_000, ..BROADCAST }),
         cpu_limit: Some(1.15),
         ..WORK
     },
@@ -47,6 +48,7 @@ pub(crate) const WORKS: &[Work] = &[
         }),
         cpu_limit: Some(1.10),
         p99_limit: Some(1.3),
+        ..WORK
     },
     Work {
         name: "paced-5000",
@@ -59,6 +61,7 @@ pub(crate) const WORKS: &[Work] = &[
         }),
         cpu_limit: Some(0.75),
         p99_limit: Some(1.0),
+        ..WORK
     },
     Work {
         name: "large",
@@ -79,10 +82,12 @@ pub(crate) const WORKS: &[Work] = &[
         kind: Kind::Broadcast(Broadcast {
             clients: 1,
             warm_up: 100_000,
-            messages: 3_000_000,
+            messages: 6_000_000,
             ..BROADCAST
         }),
         cpu_limit: Some(3.0),
+        // A source as busy as the client and the relay makes three of them for two CPUs.
+        delay_limit: 10.0,
         ..WORK
     },
     Work {
@@ -110,6 +115,7 @@ pub(crate) const WORKS: &[Work] = &[
             payload_bytes: 128,
             warm_up_each: 100,
             each: 1000,
+            bursts: 10,
         }),
         cpu_limit: Some(1.0),
         ..WORK

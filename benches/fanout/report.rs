@@ -54,6 +54,17 @@ impl Report {
         });
     }
 
+    /// Shows a sample that does not count, since others were busy.
+    pub(crate) fn dismiss(&self, contender: Contender, sample: &Sample) {
+        let Some(account) = self.works.last() else { return };
+        let name = account.work.name;
+        let delay = sample.delay_percent();
+        println!("  {name:<10}  {contender:<6}  {}", Line(sample));
+        println!(
+            "  {name:<10}  {contender:<6}  repeated: it was kept waiting {delay:.0} % of the time"
+        );
+    }
+
     /// Takes in a sample of the work that was begun last.
     pub(crate) fn add(&mut self, contender: Contender, outcome: Result<Sample, Failure>) {
         let Some(account) = self.works.last_mut() else { return };
@@ -74,17 +85,18 @@ impl Report {
     }
 
     pub(crate) fn conclude(&self) {
-        println!("\n{}", Row::HEAD);
+        println!("\n{}\n{}", Row::GROUPS, Row::HEAD);
         for account in &self.works {
             println!("{}", account.row());
         }
-        println!(
-            "\nwork        limit                                            is        at most"
-        );
-        for account in &self.works {
-            for check in account.checks() {
-                println!("{:<10}  {check}", account.work.name);
+        let checks = self.works.iter().flat_map(|account| {
+            account.checks().into_iter().map(|check| (account.work.name, check))
+        });
+        for (index, (work, check)) in checks.enumerate() {
+            if index == 0 {
+                println!("\n{}", Check::HEAD);
             }
+            println!("{work:<10}  {check}");
         }
     }
 
@@ -186,6 +198,11 @@ impl Sample {
         self.p99_ns.map(|ns| ns as f64)
     }
 
+    /// How much of the time something else ran on the relay's CPU although it could have run.
+    pub(crate) fn delay_percent(&self) -> f64 {
+        self.delay_ns as f64 * 100.0 / self.elapsed_ns.max(1) as f64
+    }
+
     fn stalled_checks(&self) -> Vec<Check> {
         let Some(stalled) = &self.stalled else { return Vec::new() };
         let left = stalled.clients - stalled.cut_after.len();
@@ -223,6 +240,9 @@ impl Idle {
 }
 
 impl Check {
+    const HEAD: &'static str =
+        "work        limit                                            is        at most";
+
     fn new(what: &str, value: f64, limit: f64, unit: &'static str) -> Self {
         Self { what: what.to_owned(), value, limit, unit }
     }
@@ -290,11 +310,10 @@ struct Row {
 }
 
 impl Row {
-    const HEAD: &'static str = "\
-            CPU ns/delivery    ratio  limit  verdict  M deliveries/s   peak RSS MiB    lost\
-            \x20          p50 us         p99 us
-work             ref  veylor                             ref  veylor     ref  veylor     ref  veylor\
-            \x20    ref  veylor     ref  veylor";
+    const GROUPS: &'static str = "             CPU ns/delivery                         M deliveries/\
+        s    peak RSS MiB            lost          p50 us          p99 us";
+    const HEAD: &'static str = "work             ref  veylor  ratio  limit  verdict     ref  veylo\
+        r     ref  veylor     ref  veylor     ref  veylor     ref  veylor";
 }
 
 impl fmt::Display for Row {

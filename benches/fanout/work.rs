@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use crate::contender::{Contender, Endpoint, Relay, Scratch};
+use crate::contender::{Contender, Endpoint, Relay};
 use crate::crowd::{Crowd, Glimpse};
 use crate::failure::Failure;
 use crate::feed::{Burst, Feed, Harvest, Pace};
 use crate::frame::{SMALLEST_MESSAGE, Wire};
 use crate::meter::{now_ns, sleep};
-use crate::{PATIENCE, allowance};
+use crate::{Bench, PATIENCE, allowance};
 
 /// Veylor's default `max_pause`.
 pub(crate) const MAX_PAUSE: Duration = Duration::from_millis(500);
@@ -28,6 +28,8 @@ pub(crate) struct Work {
     pub(crate) cpu_limit: Option<f64>,
     /// The p99 of the latency at most, as a multiple of the reference's.
     pub(crate) p99_limit: Option<f64>,
+    /// A run counts if others kept the relay from its CPU for at most so much of the time, in per cent.
+    pub(crate) delay_limit: f64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +58,8 @@ pub(crate) struct Upstream {
     pub(crate) payload_bytes: usize,
     pub(crate) warm_up_each: u64,
     pub(crate) each: u64,
+    /// How often each client sends so many, for one burst is too short to measure.
+    pub(crate) bursts: u64,
 }
 
 /// What one run has shown.
@@ -64,6 +68,8 @@ pub(crate) struct Sample {
     pub(crate) deliveries: u64,
     pub(crate) cpu_ns: u64,
     pub(crate) elapsed_ns: u64,
+    /// How long the relay could have run, but something else ran on its CPU.
+    pub(crate) delay_ns: u64,
     pub(crate) peak_bytes: u64,
     pub(crate) lost: u64,
     pub(crate) out_of_order: u64,
@@ -122,12 +128,12 @@ impl Work {
         }
     }
 
-    pub(crate) fn run(&self, contender: Contender, scratch: &Scratch) -> Result<Sample, Failure> {
+    pub(crate) fn run(&self, contender: Contender, bench: &Bench) -> Result<Sample, Failure> {
         match self.kind {
-            Kind::Broadcast(plan) => broadcast(contender, plan, 0, scratch),
-            Kind::Stalled(plan, stalled) => broadcast(contender, plan, stalled, scratch),
-            Kind::Idle(clients) => idle(contender, clients, scratch),
-            Kind::Upstream(plan) => upstream(contender, plan, scratch),
+            Kind::Broadcast(plan) => broadcast(contender, plan, 0, bench),
+            Kind::Stalled(plan, stalled) => broadcast(contender, plan, stalled, bench),
+            Kind::Idle(clients) => idle(contender, clients, bench),
+            Kind::Upstream(plan) => upstream(contender, plan, bench),
         }
     }
 }
@@ -136,9 +142,9 @@ fn broadcast(
     contender: Contender,
     plan: Broadcast,
     stalled: usize,
-    scratch: &Scratch,
+    bench: &Bench,
 ) -> Result<Sample, Failure> {
-    let Stage { relay, mut crowd, feed } = set_up(contender, plan, stalled, scratch)?;
+    let Stage { relay, mut crowd, feed } = set_up(contender, plan, stalled, bench)?;
     let warm_up =
         Burst { payload_bytes: plan.payload_bytes, first: 0, count: plan.warm_up, pace: plan.pace };
     feed.send(warm_up)?;
@@ -148,7 +154,7 @@ fn broadcast(
     sleep(REST);
 
     let before = crowd.census();
-    let cpu_ns = relay.cpu_ns()?;
+    let usage = relay.usage()?;
     let began_ns = now_ns();
     let goal = plan.warm_up + plan.messages;
     feed.send(Burst { first: plan.warm_up, count: plan.messages, ..warm_up })?;
@@ -170,7 +176,7 @@ fn broadcast(
     }
     sleep(REST);
 
-    let cpu_ns = relay.cpu_ns()? - cpu_ns;
+    let used = relay.usage()?;
     let after = crowd.census();
     let readers = (plan.clients - stalled) as u64;
     let received = after.received - before.received;
@@ -179,7 +185,8 @@ fn broadcast(
     let since_stall = |at: &u64| Duration::from_nanos(at.saturating_sub(first_stall_ns));
     let sample = Sample {
         deliveries: received,
-        cpu_ns,
+        cpu_ns: used.run - usage.run,
+        delay_ns: used.delay - usage.delay,
         elapsed_ns: last_ns - began_ns,
         peak_bytes: relay.memory()?.peak,
         lost: readers * goal - after.received,
@@ -204,10 +211,10 @@ fn set_up(
     contender: Contender,
     plan: Broadcast,
     stalled: usize,
-    scratch: &Scratch,
+    bench: &Bench,
 ) -> Result<Stage, Failure> {
-    let feed = Feed::listen()?;
-    let mut relay = Relay::start(contender, feed.address(), plan.endpoint, "", scratch)?;
+    let feed = Feed::listen(&bench.cpus)?;
+    let mut relay = Relay::start(contender, feed.address(), plan.endpoint, "", bench)?;
     wait_for_source(&feed, &mut relay)?;
     // The raw fan-out sends the upstream's bytes as they are, to Unix clients too.
     let wire = match (plan.endpoint, contender) {
@@ -221,12 +228,11 @@ fn set_up(
     Ok(Stage { relay, crowd, feed })
 }
 
-fn idle(contender: Contender, wanted: usize, scratch: &Scratch) -> Result<Sample, Failure> {
+fn idle(contender: Contender, wanted: usize, bench: &Bench) -> Result<Sample, Failure> {
     let clients = wanted.min(allowance());
-    let feed = Feed::listen()?;
+    let feed = Feed::listen(&bench.cpus)?;
     let settings = "  max_clients: 20000\n";
-    let mut relay =
-        Relay::start(contender, feed.address(), Endpoint::WebSocket, settings, scratch)?;
+    let mut relay = Relay::start(contender, feed.address(), Endpoint::WebSocket, settings, bench)?;
     wait_for_source(&feed, &mut relay)?;
     sleep(Duration::from_millis(500));
     let empty_bytes = relay.memory()?.resident;
@@ -236,11 +242,11 @@ fn idle(contender: Contender, wanted: usize, scratch: &Scratch) -> Result<Sample
     crowd.linger(Duration::from_secs(1), |_| Ok(false))?;
     let full = relay.memory()?;
 
-    let cpu_ns = relay.cpu_ns()?;
+    let usage = relay.usage()?;
     let began_ns = now_ns();
     crowd.linger(IDLE_WINDOW, |_| Ok(false))?;
     let window = Duration::from_nanos(now_ns() - began_ns);
-    let cpu_ns = relay.cpu_ns()? - cpu_ns;
+    let cpu_ns = relay.usage()?.run - usage.run;
     Ok(Sample {
         peak_bytes: relay.memory()?.peak,
         cut: crowd.census().cut,
@@ -249,7 +255,7 @@ fn idle(contender: Contender, wanted: usize, scratch: &Scratch) -> Result<Sample
     })
 }
 
-fn upstream(contender: Contender, plan: Upstream, scratch: &Scratch) -> Result<Sample, Failure> {
+fn upstream(contender: Contender, plan: Upstream, bench: &Bench) -> Result<Sample, Failure> {
     let broadcast = Broadcast {
         clients: plan.clients,
         payload_bytes: plan.payload_bytes,
@@ -258,14 +264,21 @@ fn upstream(contender: Contender, plan: Upstream, scratch: &Scratch) -> Result<S
         warm_up: 0,
         messages: 0,
     };
-    let mut stage = set_up(contender, broadcast, 0, scratch)?;
+    let mut stage = set_up(contender, broadcast, 0, bench)?;
     let warm_up = forward(&mut stage, plan, 0, plan.warm_up_each)?;
-    let sample = forward(&mut stage, plan, plan.warm_up_each, plan.each)?;
-    Ok(Sample {
-        lost: sample.lost + warm_up.lost,
-        out_of_order: sample.out_of_order + warm_up.out_of_order,
-        ..sample
-    })
+    let mut sum = Sample { lost: warm_up.lost, out_of_order: warm_up.out_of_order, ..warm_up };
+    (sum.deliveries, sum.cpu_ns, sum.elapsed_ns) = (0, 0, 0);
+    for burst in 0..plan.bursts {
+        let sample = forward(&mut stage, plan, plan.warm_up_each + burst * plan.each, plan.each)?;
+        sum.deliveries += sample.deliveries;
+        sum.cpu_ns += sample.cpu_ns;
+        sum.elapsed_ns += sample.elapsed_ns;
+        sum.lost += sample.lost;
+        sum.out_of_order += sample.out_of_order;
+        sum.cut = sample.cut;
+        sum.peak_bytes = sample.peak_bytes;
+    }
+    Ok(sum)
 }
 
 fn forward(stage: &mut Stage, plan: Upstream, first: u64, each: u64) -> Result<Sample, Failure> {
@@ -275,7 +288,7 @@ fn forward(stage: &mut Stage, plan: Upstream, first: u64, each: u64) -> Result<S
     feed.collect(Harvest { payload_bytes, clients, each })?;
     sleep(REST);
 
-    let cpu_ns = relay.cpu_ns()?;
+    let usage = relay.usage()?;
     let began_ns = now_ns();
     crowd.start_sending()?;
     let mut crop = None;
@@ -288,9 +301,11 @@ fn forward(stage: &mut Stage, plan: Upstream, first: u64, each: u64) -> Result<S
     let Some(crop) = crop else {
         return Err(Failure::new("the clients' messages take too long"));
     };
+    let used = relay.usage()?;
     Ok(Sample {
         deliveries: crop.received,
-        cpu_ns: relay.cpu_ns()? - cpu_ns,
+        cpu_ns: used.run - usage.run,
+        delay_ns: used.delay - usage.delay,
         elapsed_ns: crop.last_ns.saturating_sub(began_ns),
         peak_bytes: relay.memory()?.peak,
         lost: clients as u64 * each - crop.received,
