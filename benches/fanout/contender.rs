@@ -52,7 +52,8 @@ pub(crate) struct Relay {
 pub(crate) struct Scratch(PathBuf);
 
 impl Relay {
-    /// Starts a relay between `source` and an endpoint; `performance` is added to Veylor's settings.
+    /// Starts a relay between `source` and an endpoint; `performance` is added to Veylor's
+    /// settings.
     pub(crate) fn start(
         contender: Contender,
         source: SocketAddr,

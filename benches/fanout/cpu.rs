@@ -1,7 +1,7 @@
 //! Who runs where.
 //!
-//! The relay has a CPU of its own and the clients have another, so that the scheduler does not decide
-//! anew each time whether they share one; the source, which has little to do, runs on any.
+//! The relay has a CPU of its own and the clients have another, so that the scheduler does not
+//! decide anew each time whether they share one; the source, which has little to do, runs on any.
 
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};

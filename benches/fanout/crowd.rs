@@ -1,7 +1,7 @@
 //! The clients, thousands of them, on one loop.
 //!
-//! Every message of every client is seen: its number tells whether it came in its turn, its send time
-//! how long it took. Nothing is kept.
+//! Every message of every client is seen: its number tells whether it came in its turn, its send
+//! time how long it took. Nothing is kept.
 
 use std::io::ErrorKind;
 use std::net::TcpStream;
@@ -81,8 +81,8 @@ enum Habit {
 }
 
 impl Crowd {
-    /// Connects `count` clients, the first of them as soon as the relay listens, the last `stalled` of them
-    /// such that never read.
+    /// Connects `count` clients, the first of them as soon as the relay listens, the last `stalled`
+    /// of them such that never read.
     pub(crate) fn connect(
         relay: &mut Relay,
         wire: Wire,
@@ -111,8 +111,8 @@ impl Crowd {
 
     /// Receives until all who read and live have got the messages below `goal`.
     ///
-    /// `watch` is called every few milliseconds. Gives up, without an error, when nothing has come for a
-    /// while: the census tells what is missing.
+    /// `watch` is called every few milliseconds. Gives up, without an error, when nothing has come
+    /// for a while: the census tells what is missing.
     pub(crate) fn receive(
         &mut self,
         goal: u64,

@@ -134,7 +134,8 @@ impl Feed {
         self.order(Order::Collect(harvest))
     }
 
-    /// What has come, as soon as it is all or nothing has come for a while; `None` when it is too early.
+    /// What has come, as soon as it is all or nothing has come for a while; `None` when it is too
+    /// early.
     pub(crate) fn crop(&self) -> Result<Option<Crop>, Failure> {
         match self.reports.try_recv() {
             Ok(report) => match report? {
@@ -169,7 +170,8 @@ impl Feed {
 
 impl Drop for Feed {
     fn drop(&mut self) {
-        // The thread ends when it has no more orders to come, or its relay hangs up in the handshake.
+        // The thread ends when it has no more orders to come, or its relay hangs up in the
+        // handshake.
         self.orders = None;
         let _ = TcpStream::connect(self.address);
         if let Some(thread) = self.thread.take() {

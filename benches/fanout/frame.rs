@@ -1,8 +1,8 @@
 //! Frames, as far as a judge needs them.
 //!
-//! A message is a stamp (its number and 8 bytes more), a filler, and its number once more as the last
-//! 8 bytes. [`Walker`] finds the stamps in a byte stream without copying or keeping the messages, so that
-//! counting what thousands of clients receive costs little more than reading it.
+//! A message is a stamp (its number and 8 bytes more), a filler, and its number once more as the
+//! last 8 bytes. [`Walker`] finds the stamps in a byte stream without copying or keeping the
+//! messages, so that counting what thousands of clients receive costs little more than reading it.
 
 use crate::failure::Failure;
 
@@ -79,7 +79,8 @@ impl Walker {
         Self { wire, payload_bytes, opening, frame_bytes, carry: Vec::new(), skip: 0 }
     }
 
-    /// Calls `see` for every item that `bytes` completes; a message is one as soon as its stamp is there.
+    /// Calls `see` for every item that `bytes` completes; a message is one as soon as its stamp is
+    /// there.
     pub(crate) fn walk(
         &mut self,
         mut bytes: &[u8],
@@ -148,7 +149,8 @@ impl Walker {
         Ok(Some(stamp))
     }
 
-    /// Sees the item that `bytes` begin with and says how long its frame is; `None` if bytes are missing.
+    /// Sees the item that `bytes` begin with and says how long its frame is; `None` if bytes are
+    /// missing.
     fn meet(&self, bytes: &[u8], see: &mut impl FnMut(Item<'_>)) -> Result<Option<usize>, Failure> {
         let Some(head) = head_of(self.wire, bytes) else { return Ok(None) };
         let is_message = head.opcode == FIN_BINARY;

@@ -1,8 +1,9 @@
 //! The raw fan-out: what forwarding costs when nothing is parsed, limited or counted.
 //!
-//! Upstream bytes are sent on as they come, one write for each client and batch. A client whose socket
-//! is full has the rest kept for it, without limit; only reading upstream stops while a client is owed
-//! more than [`MAX_OWED_BYTES`], for a source that writes as fast as it can would fill the memory.
+//! Upstream bytes are sent on as they come, one write for each client and batch. A client whose
+//! socket is full has the rest kept for it, without limit; only reading upstream stops while a
+//! client is owed more than [`MAX_OWED_BYTES`], for a source that writes as fast as it can would
+//! fill the memory.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read, Write};

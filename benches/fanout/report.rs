@@ -85,7 +85,7 @@ impl Report {
     }
 
     pub(crate) fn conclude(&self) {
-        println!("\n{}\n{}", Row::GROUPS, Row::HEAD);
+        println!("\n{}", Row::head());
         for account in &self.works {
             println!("{}", account.row());
         }
@@ -142,11 +142,9 @@ impl Account {
         if self.veylor.is_empty() {
             return Vec::new();
         }
-        let mut checks = vec![
-            Check::new("messages lost", self.sum(|sample| sample.lost), 0.0, ""),
-            Check::new("messages out of order", self.sum(|sample| sample.out_of_order), 0.0, ""),
-            Check::new("reading clients disconnected", self.sum(|s| s.cut as u64), 0.0, ""),
-        ];
+        let faults = self.veylor.iter().map(Sample::faults).sum::<u64>();
+        let what = "lost, out of order, readers disconnected";
+        let mut checks = vec![Check::new(what, faults as f64, 0.0, "")];
         if let (Some(ratio), Some(limit)) =
             (self.ratio(Sample::cpu_per_delivery), self.work.cpu_limit)
         {
@@ -155,11 +153,19 @@ impl Account {
         if let (Some(ratio), Some(limit)) = (self.ratio(Sample::p99), self.work.p99_limit) {
             checks.push(Check::new("p99 latency, of the reference's", ratio, limit, ""));
         }
-        for sample in &self.veylor {
-            checks.extend(sample.stalled_checks());
-            checks.extend(sample.idle.iter().flat_map(Idle::checks));
-        }
+        checks.extend(self.worst(Sample::stalled_checks));
+        checks.extend(self.worst(Sample::idle_checks));
         checks
+    }
+
+    /// Each of the checks with the worst value of all rounds.
+    fn worst(&self, checks: impl Fn(&Sample) -> Vec<Check>) -> Vec<Check> {
+        let rounds = self.veylor.iter().map(checks);
+        let worse = |worst: Vec<Check>, round: Vec<Check>| {
+            let pairs = worst.into_iter().zip(round);
+            pairs.map(|(one, other)| if other.value > one.value { other } else { one }).collect()
+        };
+        rounds.reduce(worse).unwrap_or_default()
     }
 
     /// The median of the rounds' ratios of Veylor's figure to the reference's.
@@ -178,10 +184,6 @@ impl Account {
             return [None, None];
         }
         self.both(|sample| figure(sample).map(|ns| ns as f64 / 1000.0))
-    }
-
-    fn sum(&self, figure: impl Fn(&Sample) -> u64) -> f64 {
-        self.veylor.iter().map(figure).sum::<u64>() as f64
     }
 }
 
@@ -203,6 +205,11 @@ impl Sample {
         self.delay_ns as f64 * 100.0 / self.elapsed_ns.max(1) as f64
     }
 
+    /// Lost messages, messages out of order, and clients that read and were disconnected.
+    pub(crate) fn faults(&self) -> u64 {
+        self.lost + self.out_of_order + self.cut as u64
+    }
+
     fn stalled_checks(&self) -> Vec<Check> {
         let Some(stalled) = &self.stalled else { return Vec::new() };
         let left = stalled.clients - stalled.cut_after.len();
@@ -218,6 +225,16 @@ impl Sample {
             Check::new("peak RSS", self.peak_bytes as f64 / MIB, MAX_STALLED_PEAK_MIB, "MiB"),
         ]
     }
+
+    fn idle_checks(&self) -> Vec<Check> {
+        let Some(idle) = &self.idle else { return Vec::new() };
+        let empty = idle.empty_bytes as f64 / MIB;
+        vec![
+            Check::new("RSS without a client", empty, MAX_EMPTY_MIB, "MiB"),
+            Check::new("RSS for each client", idle.per_client_kib(), MAX_IDLE_CLIENT_KIB, "KiB"),
+            Check::new("CPU when idle", idle.cpu_per_mille(), MAX_IDLE_CPU_PER_MILLE, "per mille"),
+        ]
+    }
 }
 
 impl Idle {
@@ -227,15 +244,6 @@ impl Idle {
 
     fn cpu_per_mille(&self) -> f64 {
         self.cpu_ns as f64 / self.window.as_nanos() as f64 * 1000.0
-    }
-
-    fn checks(&self) -> [Check; 3] {
-        let empty = self.empty_bytes as f64 / MIB;
-        [
-            Check::new("RSS without a client", empty, MAX_EMPTY_MIB, "MiB"),
-            Check::new("RSS for each client", self.per_client_kib(), MAX_IDLE_CLIENT_KIB, "KiB"),
-            Check::new("CPU when idle", self.cpu_per_mille(), MAX_IDLE_CPU_PER_MILLE, "per mille"),
-        ]
     }
 }
 
@@ -310,10 +318,24 @@ struct Row {
 }
 
 impl Row {
-    const GROUPS: &'static str = "             CPU ns/delivery                         M deliveries/\
-        s    peak RSS MiB            lost          p50 us          p99 us";
-    const HEAD: &'static str = "work             ref  veylor  ratio  limit  verdict     ref  veylo\
-        r     ref  veylor     ref  veylor     ref  veylor     ref  veylor";
+    /// What stands above the rows.
+    fn head() -> String {
+        let groups = ["M deliveries/s", "peak RSS MiB", "lost", "p50 us", "p99 us"];
+        let contenders = format!("{:>8}{:>8}", "ref", "veylor");
+        format!(
+            "{:28}{:23}{}\n{:<10}{:>10}{:>8}{:>7}{:>7}  {:<7}{}",
+            "             CPU ns/delivery",
+            "",
+            groups.map(|group| format!("{group:>16}")).concat(),
+            "work",
+            "ref",
+            "veylor",
+            "ratio",
+            "limit",
+            "verdict",
+            contenders.repeat(groups.len()),
+        )
+    }
 }
 
 impl fmt::Display for Row {

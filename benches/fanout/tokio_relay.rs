@@ -1,7 +1,7 @@
 //! The other way round for comparison: clients' messages to the source, by tokio-tungstenite.
 //!
-//! What its users write: a task for each client, a channel to the task that owns the source, which sends
-//! all that is there before it flushes. One thread.
+//! What its users write: a task for each client, a channel to the task that owns the source, which
+//! sends all that is there before it flushes. One thread.
 
 use std::net::SocketAddr;
 
@@ -16,7 +16,8 @@ use crate::raw;
 
 const QUEUED_MESSAGES: usize = 1000;
 
-/// Dials `upstream`, prints the address where clients are accepted, and forwards until the upstream ends.
+/// Dials `upstream`, prints the address where clients are accepted, and forwards until the upstream
+/// ends.
 pub(crate) fn run(upstream: SocketAddr) -> Result<(), Failure> {
     tokio::runtime::Builder::new_current_thread()
         .enable_io()

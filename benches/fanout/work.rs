@@ -28,7 +28,8 @@ pub(crate) struct Work {
     pub(crate) cpu_limit: Option<f64>,
     /// The p99 of the latency at most, as a multiple of the reference's.
     pub(crate) p99_limit: Option<f64>,
-    /// A run counts if others kept the relay from its CPU for at most so much of the time, in per cent.
+    /// A run counts if others kept the relay from its CPU for at most so much of the time, in per
+    /// cent.
     pub(crate) delay_limit: f64,
 }
 
