@@ -56,6 +56,7 @@ impl Codec {
             return Err(Error::TooLarge { size, limit: self.max_message_size });
         }
         if inbox.len() < PREFIX_BYTES + size {
+            inbox.expect(PREFIX_BYTES + size);
             return Ok(None);
         }
         let payload = &inbox.take(PREFIX_BYTES + size)[PREFIX_BYTES..];

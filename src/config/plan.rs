@@ -5,7 +5,8 @@ use std::fmt;
 use super::settings::{Endpoint, Settings, Source};
 pub use super::value::rounded_size;
 use crate::net::listener::Address;
-use crate::relay::settings::{ChannelId, ChannelSettings, SourceId};
+use crate::relay::MAX_CLIENT_OUTBOX_BYTES;
+use crate::relay::settings::{ChannelId, ChannelSettings, SlowClient, SourceId};
 
 /// Bytes of a client that is quiet: its place in the table, its small buffers.
 const CLIENT_BYTES: u64 = 1536;
@@ -13,8 +14,8 @@ const CLIENT_BYTES: u64 = 1536;
 /// Bytes of a source that is quiet: its read buffer, its TLS state, its share of the table.
 const SOURCE_BYTES: u64 = 192 * 1024;
 
-/// Bytes an outbox may hold besides the messages forwarded: handshake, pongs, close.
-const OUTBOX_BYTES: u64 = 64 * 1024;
+/// Bytes a client's outbox may hold and grow to: handshake, pongs, close.
+const OUTBOX_BYTES: u64 = 2 * MAX_CLIENT_OUTBOX_BYTES as u64;
 
 /// What a configuration comes to. `Display` tells it in some lines, without secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +75,12 @@ impl Settings {
     fn largest_message(&self, channel: &ChannelSettings) -> usize {
         let sizes = channel.sources.iter().map(|id| self.sources[id.0].relay.max_message_size);
         sizes.max().unwrap_or(0)
+    }
+
+    /// Bytes of clients' messages that are kept for a source before its clients wait.
+    fn forward_queue(&self, id: SourceId) -> u64 {
+        let channels = self.channels.iter().filter(|channel| channel.sources.contains(&id));
+        bytes(channels.map(|channel| channel.max_queue_bytes).max().unwrap_or(0))
     }
 
     /// Bytes of the largest message that a client may forward to a source.
@@ -153,8 +160,9 @@ fn shares(settings: &Settings) -> Vec<Share> {
     }
     for (id, source) in (0..).map(SourceId).zip(&settings.sources) {
         let message = bytes(source.relay.max_message_size);
-        let outbox = bytes(settings.largest_forward(id)) + OUTBOX_BYTES;
-        let (held, read_buffer) = (message, 2 * message);
+        // An outbox doubles when it grows.
+        let outbox = 2 * (settings.forward_queue(id) + bytes(settings.largest_forward(id)));
+        let (held, read_buffer) = (message, message);
         shares.push(Share {
             what: format!("source {}", source.relay.name),
             steady_bytes: SOURCE_BYTES,
@@ -167,10 +175,20 @@ fn shares(settings: &Settings) -> Vec<Share> {
         shares.push(Share {
             what: format!("{clients} clients of {}", endpoint.address),
             steady_bytes: clients * CLIENT_BYTES,
-            worst_bytes: clients * (CLIENT_BYTES + bytes(channel.max_client_message_size)),
+            worst_bytes: clients * worst_client_bytes(channel, settings.largest_message(channel)),
         });
     }
     shares
+}
+
+/// A client in the middle of its largest message, that does not read what it is answered. One that
+/// may lose messages keeps the rest of the one it has begun to get.
+fn worst_client_bytes(channel: &ChannelSettings, largest_message: usize) -> u64 {
+    let rest = match channel.slow_client {
+        SlowClient::Disconnect => 0,
+        SlowClient::DropOldest => bytes(largest_message),
+    };
+    CLIENT_BYTES + bytes(channel.max_client_message_size) + OUTBOX_BYTES + rest
 }
 
 /// The wires that a channel is encoded for.
@@ -208,9 +226,9 @@ rebroadcast: {unix_socket: {path: /tmp/all.sock}, read_only: true, max_clients: 
     fn worst_case_counts_backlogs_sources_and_clients() {
         let settings = parse(TEXT).unwrap();
         let backlogs = 3 * (MIB + 16 * MIB);
-        let outboxes = MIB + 2 * OUTBOX_BYTES;
-        let sources = 2 * (SOURCE_BYTES + 3 * 16 * MIB) + outboxes;
-        let clients = (100 + 100 + 10) * (CLIENT_BYTES + MIB);
+        let outboxes = 2 * (MIB + MIB) + 2 * MIB;
+        let sources = 2 * (SOURCE_BYTES + 2 * 16 * MIB) + outboxes;
+        let clients = (100 + 100 + 10) * (CLIENT_BYTES + MIB + OUTBOX_BYTES);
         assert_eq!(worst_case_bytes(&settings), backlogs + sources + clients);
         let plan = settings.plan();
         assert_eq!(plan.worst_bytes(), worst_case_bytes(&settings));
@@ -231,12 +249,12 @@ memory                                    steady    at worst
   backlog of a (WebSocket)                 1 MiB      17 MiB
   backlog of a (Prefixed)                  1 MiB      17 MiB
   backlog of rebroadcast (Prefixed)        1 MiB      17 MiB
-  source a                               192 KiB    49.3 MiB
-  source b                               192 KiB    48.3 MiB
-  100 clients of ws://127.0.0.1:8765     150 KiB     100 MiB
-  100 clients of unix:/tmp/a.sock        150 KiB     100 MiB
-  10 clients of unix:/tmp/all.sock        15 KiB      10 MiB
-  in all                                 3.7 MiB     359 MiB";
+  source a                               192 KiB    36.2 MiB
+  source b                               192 KiB    34.2 MiB
+  100 clients of ws://127.0.0.1:8765     150 KiB     113 MiB
+  100 clients of unix:/tmp/a.sock        150 KiB     113 MiB
+  10 clients of unix:/tmp/all.sock        15 KiB    11.3 MiB
+  in all                                 3.7 MiB     358 MiB";
         assert_eq!(parse(TEXT).unwrap().plan().to_string(), expected);
     }
 

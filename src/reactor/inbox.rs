@@ -16,12 +16,14 @@ pub struct Inbox {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
+    /// Bytes of the message at the front, as far as its decoder knows.
+    expected: usize,
 }
 
 impl Inbox {
     /// An empty inbox that offers `capacity` bytes to its first read.
     pub fn with_capacity(capacity: usize) -> Self {
-        Self { buffer: vec![0; capacity], start: 0, end: 0 }
+        Self { buffer: vec![0; capacity], start: 0, end: 0, expected: 0 }
     }
 
     /// Reads once. `Ok(0)` is the end of the stream.
@@ -46,6 +48,12 @@ impl Inbox {
         }
         self.buffer[self.end..self.end + bytes.len()].copy_from_slice(bytes);
         self.end += bytes.len();
+    }
+
+    /// Learns how many bytes the message at the front will have, so that the buffer grows with what
+    /// arrives but not far beyond.
+    pub fn expect(&mut self, count: usize) {
+        self.expected = count;
     }
 
     /// The unread bytes.
@@ -145,7 +153,10 @@ impl Inbox {
     }
 
     fn grow(&mut self) {
-        let capacity = (self.buffer.len() * 2).max(2 * LEAST_READ_BYTES);
+        let doubled = (self.buffer.len() * 2).max(2 * LEAST_READ_BYTES);
+        let enough = self.expected.max(self.buffer.len()) + LEAST_READ_BYTES;
+        let capacity = doubled.min(enough);
+        self.buffer.reserve_exact(capacity - self.buffer.len());
         self.buffer.resize(capacity, 0);
     }
 }
@@ -182,6 +193,18 @@ mod tests {
         assert!(shared.is_empty());
         rest.push(b"ner");
         assert_eq!(rest.take(7), b"partner");
+    }
+
+    #[test]
+    fn buffer_grows_with_what_arrives_and_not_far_beyond_what_is_expected() {
+        let mut inbox = Inbox::default();
+        inbox.expect(1_000_000);
+        inbox.fill(&mut [0; 100].as_slice()).unwrap();
+        assert!(inbox.buffer.capacity() <= 2 * LEAST_READ_BYTES);
+        while inbox.len() < 1_000_000 {
+            inbox.fill(&mut [0; 4096].as_slice()).unwrap();
+        }
+        assert!(inbox.buffer.capacity() <= 1_000_000 + 2 * LEAST_READ_BYTES);
     }
 
     #[test]

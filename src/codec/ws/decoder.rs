@@ -64,7 +64,10 @@ impl Decoder {
             self.check(&header)?;
             let payload_bytes = usize::try_from(header.payload_bytes).expect("checked above");
             let frame_bytes = header.bytes + payload_bytes;
-            let Some(frame) = unread.get_mut(..frame_bytes) else { return Ok(None) };
+            let Some(frame) = unread.get_mut(..frame_bytes) else {
+                inbox.expect(at + frame_bytes);
+                return Ok(None);
+            };
             if let Some(mask) = header.mask {
                 apply_mask(&mut frame[header.bytes..], mask);
             }
