@@ -104,7 +104,8 @@ impl Dialing {
         }
         match resolved {
             Ok(resolved) => {
-                log::debug!("source {}: dialing {}", self.sources[id.0].relay.name, resolved.url);
+                let source = &self.sources[id.0];
+                log::debug!("source {}: dialing {}", source.relay.name, source.url.redacted_url());
                 self.dialer.start(id, resolved.addresses.clone(), now);
                 self.stages[id.0] = Stage::Connecting(resolved);
                 None

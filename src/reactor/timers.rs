@@ -27,6 +27,21 @@ impl Timers {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
 
+    /// Forgets the entries that nobody counts on any more.
+    pub fn retain(&mut self, mut counts: impl FnMut(Instant, Key) -> bool) {
+        self.heap.retain(|Reverse((at, key))| counts(*at, *key));
+    }
+
+    /// The number of entries, also of those that nobody counts on.
+    pub fn len(&self) -> usize {
+        self.heap.len()
+    }
+
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> bool {
+        self.heap.is_empty()
+    }
+
     /// Takes out a key whose look is due, with the instant that was promised.
     pub fn pop_due(&mut self, now: Instant) -> Option<(Instant, Key)> {
         if self.next()? > now {

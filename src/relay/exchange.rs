@@ -134,14 +134,16 @@ impl<S: Socket> Relay<S> {
     /// those that are ready when it comes.
     fn must_wait(&mut self, key: Key) -> bool {
         let Some(conn) = self.conns.get(key) else { return true };
-        if let Stage::Lingering { .. } = conn.stage {
-            return true;
+        match (conn.stage, conn.role) {
+            (Stage::Lingering { .. }, _) => true,
+            (Stage::Opening { .. }, _) => false,
+            (Stage::Open | Stage::Draining { .. }, Role::Source(source)) => {
+                self.sources[source.0].held.is_some() || self.waits_for_itself(key)
+            }
+            (Stage::Open | Stage::Draining { .. }, Role::Client(channel)) => {
+                self.waits_for_source(key, channel) || self.waits_for_itself(key)
+            }
         }
-        let is_held = match conn.role {
-            Role::Source(source) => self.sources[source.0].held.is_some(),
-            Role::Client(channel) => self.waits_for_source(key, channel),
-        };
-        is_held || self.waits_for_itself(key)
     }
 
     /// Whether a peer does not read what it is answered.

@@ -42,6 +42,9 @@ pub const LINGER: Duration = Duration::from_millis(700);
 pub const DRAIN: Duration = Duration::from_secs(1);
 /// Bytes owed to one client alone; it is read no further while it owes us to read these.
 pub const MAX_CLIENT_OUTBOX_BYTES: usize = 64 * 1024;
+/// Timers that nobody counts on any more are forgotten when there are more than this many, and more
+/// than a few for each connection.
+const SPENT_TIMERS: usize = 1024;
 /// Clients above `max_clients` that are being told so; more are cut off without a word.
 pub const MAX_REFUSALS: usize = 16;
 
@@ -376,6 +379,10 @@ impl<S: Socket> Relay<S> {
         if let Some(conn) = self.conns.get_mut(key) {
             conn.look_at = at;
             self.timers.schedule(key, at);
+        }
+        if self.timers.len() > 4 * self.conns.len() + SPENT_TIMERS {
+            let Self { timers, conns, .. } = self;
+            timers.retain(|at, key| conns.get(key).is_some_and(|conn| conn.look_at == at));
         }
     }
 

@@ -52,6 +52,20 @@ fn source_that_accepts_and_hangs_up_is_not_stormed() {
 }
 
 #[test]
+fn source_can_return_while_its_last_message_is_still_held() {
+    let mut world = World::new(ChannelSettings { max_queue_size: 1, ..channel() });
+    let [stalled] = world.clients();
+    world.stall(stalled);
+    world.source_sends(["one", "two"]);
+    world.lose_source();
+    world.pass(Duration::from_secs(30));
+    assert!(world.source_is_open());
+    world.resume(stalled);
+    world.source_sends(["three"]);
+    assert_eq!(world.received(stalled), ["one", "two", "three"]);
+}
+
+#[test]
 fn stable_connection_resets_the_backoff() {
     let mut world = World::without_source(channel(), source());
     world.pass(Duration::from_mins(5));
