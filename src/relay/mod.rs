@@ -1,9 +1,9 @@
 //! Who gets what. Sources in, clients out, both ways; time is an argument.
 //!
 //! Reading and deadlines only change state and fill outboxes and backlogs; [`Relay::flush`] alone
-//! writes, [`Relay::reap`] alone lets connections go. The files follow a connection's life:
-//! `mod` opens it, `exchange` reads it, `slow` is about those who do not keep up, `departure`
-//! ends it.
+//! writes, [`Relay::reap`] alone lets connections go. The files follow a connection's life: `mod`
+//! opens it, `exchange` reads it, `flush` writes to it, `expiry` watches its deadlines, `slow` is
+//! about those who do not keep up, `departure` ends it.
 
 pub mod backlog;
 mod backoff;
@@ -11,6 +11,8 @@ mod channel;
 mod conn;
 mod departure;
 mod exchange;
+mod expiry;
+mod flush;
 pub mod settings;
 mod slow;
 mod source;
@@ -19,8 +21,8 @@ use std::collections::VecDeque;
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
-use self::channel::{Channel, WIRES};
-use self::conn::{Conn, Flushed, Goodbye, Patience, Stage, Tally};
+use self::channel::Channel;
+use self::conn::{Conn, Goodbye, Patience, Stage, Tally};
 pub use self::conn::{Peer, Role};
 use self::settings::{ChannelId, ChannelSettings, SourceId, SourceSettings};
 use self::source::Source;
@@ -169,42 +171,6 @@ impl<S: Socket> Relay<S> {
             conn.is_blocked = false;
             self.queue(key);
         }
-    }
-
-    /// Looks at what is due: handshakes, pings, goodbyes, patience, redials.
-    pub fn expire(&mut self, now: Instant) {
-        while let Some((at, key)) = self.timers.pop_due(now) {
-            self.look_at(key, at, now);
-        }
-        self.count_patience(now);
-        for id in (0..self.sources.len()).map(SourceId) {
-            if matches!(self.sources[id.0].state, State::Waiting(until) if until <= now) {
-                self.dial(id);
-            }
-        }
-        if self.ending.is_some_and(|ending| ending.until <= now) {
-            self.condemned.extend(self.conns.keys());
-        }
-    }
-
-    /// Writes what is owed, to everyone who takes it.
-    pub fn flush(&mut self, now: Instant) {
-        for channel in (0..self.channels.len()).map(ChannelId) {
-            if self.channels[channel.0].is_dirty {
-                self.flush_channel(channel, now);
-            }
-        }
-        let mut to_flush = std::mem::take(&mut self.to_flush);
-        for key in to_flush.drain(..) {
-            if let Some(conn) = self.conns.get_mut(key) {
-                conn.is_queued = false;
-                self.flush_conn(key, now);
-            }
-        }
-        // Keeps its storage; what was queued meanwhile is for the next turn.
-        to_flush.append(&mut self.to_flush);
-        self.to_flush = to_flush;
-        self.review_pauses(now);
     }
 
     /// Lets the next condemned connection go.
@@ -362,146 +328,5 @@ impl<S: Socket> Relay<S> {
     fn dial(&mut self, id: SourceId) {
         self.sources[id.0].state = State::Dialing;
         self.commands.push_back(Command::Dial(id));
-    }
-
-    /// Puts a connection on the list of those to be flushed.
-    fn queue(&mut self, key: Key) {
-        if let Some(conn) = self.conns.get_mut(key)
-            && !conn.is_queued
-        {
-            conn.is_queued = true;
-            self.to_flush.push(key);
-        }
-    }
-
-    /// Promises a look at a connection, if that is earlier than what was promised before.
-    fn schedule(&mut self, key: Key, at: Instant) {
-        if let Some(conn) = self.conns.get_mut(key) {
-            conn.look_at = at;
-            self.timers.schedule(key, at);
-        }
-        if self.timers.len() > 4 * self.conns.len() + SPENT_TIMERS {
-            let Self { timers, conns, .. } = self;
-            timers.retain(|at, key| conns.get(key).is_some_and(|conn| conn.look_at == at));
-        }
-    }
-
-    fn look_at(&mut self, key: Key, at: Instant, now: Instant) {
-        let Some(conn) = self.conns.get(key) else { return };
-        if conn.look_at != at {
-            return;
-        }
-        match conn.stage {
-            Stage::Opening { .. } => self.handshake_expired(key, now),
-            Stage::Open => self.check_life(key, now),
-            Stage::Draining { goodbye, .. } => {
-                self.say_goodbye(key, goodbye, now);
-                self.queue(key);
-            }
-            Stage::Lingering { .. } => self.condemned.push(key),
-        }
-    }
-
-    /// Ends a connection that was silent after a ping; pings one that was not.
-    fn check_life(&mut self, key: Key, now: Instant) {
-        let is_held = self.is_held(key);
-        let Some(conn) = self.conns.get_mut(key) else { return };
-        if conn.wire() == Wire::Prefixed && !owes(conn, &self.channels) {
-            // This wire has no pings: a peer that owes us nothing is alive.
-            conn.last_heard = now;
-        }
-        if conn.pinged_at.is_some_and(|pinged_at| conn.last_heard < pinged_at) && !is_held {
-            self.fall_silent(key, now);
-            return;
-        }
-        conn.outbox.release();
-        conn.codec.ping(&mut conn.outbox);
-        // Who is not read cannot be heard, and is not blamed for it.
-        conn.pinged_at = (!is_held).then_some(now);
-        self.queue(key);
-        self.schedule(key, now + PING_INTERVAL);
-    }
-
-    /// Whether we are the ones who do not read.
-    fn is_held(&self, key: Key) -> bool {
-        let Some(conn) = self.conns.get(key) else { return false };
-        match conn.role {
-            Role::Client(_) => conn.wait.is_some(),
-            Role::Source(source) => conn.wait.is_some() || self.sources[source.0].held.is_some(),
-        }
-    }
-
-    /// Whether a message waits for room in a client's channel.
-    fn holds_for(&self, role: Role) -> bool {
-        let Role::Client(channel) = role else { return false };
-        let mut sources = self.channels[channel.0].settings.sources.iter();
-        sources.any(|source| self.sources[source.0].held.is_some())
-    }
-
-    fn flush_channel(&mut self, id: ChannelId, now: Instant) {
-        self.channels[id.0].is_dirty = false;
-        for wire in WIRES {
-            // By place, since a flush may end a connection and another takes its place.
-            let mut place = 0;
-            while let Some(&key) = self.channels[id.0].broadcast(wire).clients.get(place) {
-                self.flush_conn(key, now);
-                if self.channels[id.0].broadcast(wire).clients.get(place) == Some(&key) {
-                    place += 1;
-                }
-            }
-            self.channels[id.0].broadcast_mut(wire).survey(&self.conns);
-        }
-    }
-
-    fn flush_conn(&mut self, key: Key, now: Instant) {
-        let Some(conn) = self.conns.get_mut(key) else { return };
-        let channel = match conn.role {
-            Role::Client(channel) => Some(channel),
-            Role::Source(_) => None,
-        };
-        let backlog = channel.map(|channel| self.channels[channel.0].backlog(conn.codec.wire()));
-        let sent_before = conn.tally.sent_bytes;
-        let flushed = conn.flush(backlog);
-        if conn.wire() == Wire::Prefixed && conn.tally.sent_bytes > sent_before {
-            conn.last_heard = now;
-        }
-        match flushed {
-            Ok(Flushed::All) => self.flushed_all(key, now),
-            Ok(Flushed::Blocked) => {}
-            Err(error) => self.broke(key, &error, now),
-        }
-        self.resume_reading(key);
-    }
-
-    /// What follows when a connection has everything that was for it.
-    fn flushed_all(&mut self, key: Key, now: Instant) {
-        let Some(conn) = self.conns.get(key) else { return };
-        let conn_role = conn.role;
-        match conn.stage {
-            Stage::Opening { .. } => {}
-            Stage::Open => {
-                if conn.patience != Patience::default() {
-                    self.caught_up(key);
-                }
-            }
-            Stage::Draining { goodbye, .. } => {
-                if !self.holds_for(conn_role) {
-                    self.say_goodbye(key, goodbye, now);
-                    self.flush_conn(key, now);
-                }
-            }
-            Stage::Lingering { .. } => self.half_close(key),
-        }
-    }
-}
-
-/// Whether something is owed to a client, by its channel or by us.
-fn owes<S: Socket>(conn: &Conn<S>, channels: &[Channel]) -> bool {
-    match conn.role {
-        Role::Client(channel) => {
-            let backlog = channels[channel.0].backlog(conn.wire());
-            !conn.outbox.is_empty() || (conn.is_following() && !conn.has_all(backlog))
-        }
-        Role::Source(_) => !conn.outbox.is_empty(),
     }
 }

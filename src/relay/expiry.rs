@@ -1,0 +1,97 @@
+//! Deadlines: handshakes, pings, goodbyes, patience, redials.
+
+use std::time::Instant;
+
+use super::channel::Channel;
+use super::conn::{Conn, Role, Stage};
+use super::settings::SourceId;
+use super::{PING_INTERVAL, Relay, SPENT_TIMERS, State};
+use crate::codec::Wire;
+use crate::net::stream::Socket;
+use crate::reactor::table::Key;
+
+impl<S: Socket> Relay<S> {
+    /// Looks at what is due: handshakes, pings, goodbyes, patience, redials.
+    pub fn expire(&mut self, now: Instant) {
+        while let Some((at, key)) = self.timers.pop_due(now) {
+            self.look_at(key, at, now);
+        }
+        self.count_patience(now);
+        for id in (0..self.sources.len()).map(SourceId) {
+            if matches!(self.sources[id.0].state, State::Waiting(until) if until <= now) {
+                self.dial(id);
+            }
+        }
+        if self.ending.is_some_and(|ending| ending.until <= now) {
+            self.condemned.extend(self.conns.keys());
+        }
+    }
+
+    /// Promises a look at a connection, if that is earlier than what was promised before.
+    pub(super) fn schedule(&mut self, key: Key, at: Instant) {
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.look_at = at;
+            self.timers.schedule(key, at);
+        }
+        if self.timers.len() > 4 * self.conns.len() + SPENT_TIMERS {
+            let Self { timers, conns, .. } = self;
+            timers.retain(|at, key| conns.get(key).is_some_and(|conn| conn.look_at == at));
+        }
+    }
+
+    fn look_at(&mut self, key: Key, at: Instant, now: Instant) {
+        let Some(conn) = self.conns.get(key) else { return };
+        if conn.look_at != at {
+            return;
+        }
+        match conn.stage {
+            Stage::Opening { .. } => self.handshake_expired(key, now),
+            Stage::Open => self.check_life(key, now),
+            Stage::Draining { goodbye, .. } => {
+                self.say_goodbye(key, goodbye, now);
+                self.queue(key);
+            }
+            Stage::Lingering { .. } => self.condemned.push(key),
+        }
+    }
+
+    /// Ends a connection that was silent after a ping; pings one that was not.
+    fn check_life(&mut self, key: Key, now: Instant) {
+        let is_held = self.is_held(key);
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if conn.wire() == Wire::Prefixed && !owes(conn, &self.channels) {
+            // This wire has no pings: a peer that owes us nothing is alive.
+            conn.last_heard = now;
+        }
+        if conn.pinged_at.is_some_and(|pinged_at| conn.last_heard < pinged_at) && !is_held {
+            self.fall_silent(key, now);
+            return;
+        }
+        conn.outbox.release();
+        conn.codec.ping(&mut conn.outbox);
+        // Who is not read cannot be heard, and is not blamed for it.
+        conn.pinged_at = (!is_held).then_some(now);
+        self.queue(key);
+        self.schedule(key, now + PING_INTERVAL);
+    }
+
+    /// Whether we are the ones who do not read.
+    fn is_held(&self, key: Key) -> bool {
+        let Some(conn) = self.conns.get(key) else { return false };
+        match conn.role {
+            Role::Client(_) => conn.wait.is_some(),
+            Role::Source(source) => conn.wait.is_some() || self.sources[source.0].held.is_some(),
+        }
+    }
+}
+
+/// Whether something is owed to a client, by its channel or by us.
+fn owes<S: Socket>(conn: &Conn<S>, channels: &[Channel]) -> bool {
+    match conn.role {
+        Role::Client(channel) => {
+            let backlog = channels[channel.0].backlog(conn.wire());
+            !conn.outbox.is_empty() || (conn.is_following() && !conn.has_all(backlog))
+        }
+        Role::Source(_) => !conn.outbox.is_empty(),
+    }
+}

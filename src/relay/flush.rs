@@ -1,0 +1,106 @@
+//! Writing: who is owed what, in which order, and what follows when it is sent.
+
+use std::time::Instant;
+
+use super::Relay;
+use super::channel::WIRES;
+use super::conn::{Flushed, Patience, Role, Stage};
+use super::settings::ChannelId;
+use crate::codec::Wire;
+use crate::net::stream::Socket;
+use crate::reactor::table::Key;
+
+impl<S: Socket> Relay<S> {
+    /// Writes what is owed, to everyone who takes it.
+    pub fn flush(&mut self, now: Instant) {
+        for channel in (0..self.channels.len()).map(ChannelId) {
+            if self.channels[channel.0].is_dirty {
+                self.flush_channel(channel, now);
+            }
+        }
+        let mut to_flush = std::mem::take(&mut self.to_flush);
+        for key in to_flush.drain(..) {
+            if let Some(conn) = self.conns.get_mut(key) {
+                conn.is_queued = false;
+                self.flush_conn(key, now);
+            }
+        }
+        // Keeps its storage; what was queued meanwhile is for the next turn.
+        to_flush.append(&mut self.to_flush);
+        self.to_flush = to_flush;
+        self.review_pauses(now);
+    }
+
+    /// Puts a connection on the list of those to be flushed.
+    pub(super) fn queue(&mut self, key: Key) {
+        if let Some(conn) = self.conns.get_mut(key)
+            && !conn.is_queued
+        {
+            conn.is_queued = true;
+            self.to_flush.push(key);
+        }
+    }
+
+    /// Whether a message waits for room in a client's channel.
+    fn holds_for(&self, role: Role) -> bool {
+        let Role::Client(channel) = role else { return false };
+        let mut sources = self.channels[channel.0].settings.sources.iter();
+        sources.any(|source| self.sources[source.0].held.is_some())
+    }
+
+    fn flush_channel(&mut self, id: ChannelId, now: Instant) {
+        self.channels[id.0].is_dirty = false;
+        for wire in WIRES {
+            // By place, since a flush may end a connection and another takes its place.
+            let mut place = 0;
+            while let Some(&key) = self.channels[id.0].broadcast(wire).clients.get(place) {
+                self.flush_conn(key, now);
+                if self.channels[id.0].broadcast(wire).clients.get(place) == Some(&key) {
+                    place += 1;
+                }
+            }
+            self.channels[id.0].broadcast_mut(wire).survey(&self.conns);
+        }
+    }
+
+    fn flush_conn(&mut self, key: Key, now: Instant) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let channel = match conn.role {
+            Role::Client(channel) => Some(channel),
+            Role::Source(_) => None,
+        };
+        let backlog = channel.map(|channel| self.channels[channel.0].backlog(conn.codec.wire()));
+        let sent_before = conn.tally.sent_bytes;
+        let flushed = conn.flush(backlog);
+        if conn.wire() == Wire::Prefixed && conn.tally.sent_bytes > sent_before {
+            conn.last_heard = now;
+        }
+        match flushed {
+            Ok(Flushed::All) => self.flushed_all(key, now),
+            Ok(Flushed::Blocked) => {}
+            Err(error) => self.broke(key, &error, now),
+        }
+        self.resume_reading(key);
+    }
+
+    /// What follows when a connection has everything that was for it.
+    fn flushed_all(&mut self, key: Key, now: Instant) {
+        let Some(conn) = self.conns.get(key) else { return };
+        let conn_role = conn.role;
+        match conn.stage {
+            Stage::Opening { .. } => {}
+            Stage::Open => {
+                if conn.patience != Patience::default() {
+                    self.caught_up(key);
+                }
+            }
+            Stage::Draining { goodbye, .. } => {
+                if !self.holds_for(conn_role) {
+                    self.say_goodbye(key, goodbye, now);
+                    self.flush_conn(key, now);
+                }
+            }
+            Stage::Lingering { .. } => self.half_close(key),
+        }
+    }
+}
