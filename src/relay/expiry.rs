@@ -23,11 +23,21 @@ impl<S: Socket> Relay<S> {
             }
         }
         if self.ending.is_some_and(|ending| ending.until <= now) {
-            self.condemned.extend(self.conns.keys());
+            self.give_up_on_everyone();
         }
     }
 
-    /// Promises a look at a connection, if that is earlier than what was promised before.
+    /// The relay's end has come, and not everyone has taken what was kept.
+    fn give_up_on_everyone(&mut self) {
+        self.condemned.extend(self.conns.keys());
+        for source in &mut self.sources {
+            if source.held.take().is_some() {
+                log::warn!("source {}: its last message reached nobody", source.settings.name);
+            }
+        }
+    }
+
+    /// Promises a look at a connection, in place of the one that was promised before.
     pub(super) fn schedule(&mut self, key: Key, at: Instant) {
         if let Some(conn) = self.conns.get_mut(key) {
             conn.look_at = at;

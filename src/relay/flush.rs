@@ -86,19 +86,14 @@ impl<S: Socket> Relay<S> {
     /// What follows when a connection has everything that was for it.
     fn flushed_all(&mut self, key: Key, now: Instant) {
         let Some(conn) = self.conns.get(key) else { return };
-        let conn_role = conn.role;
         match conn.stage {
             Stage::Opening { .. } => {}
-            Stage::Open => {
-                if conn.patience != Patience::default() {
-                    self.caught_up(key);
-                }
-            }
+            Stage::Open if conn.patience == Patience::default() => {}
+            Stage::Open => self.caught_up(key),
+            Stage::Draining { .. } if self.holds_for(conn.role) => {}
             Stage::Draining { goodbye, .. } => {
-                if !self.holds_for(conn_role) {
-                    self.say_goodbye(key, goodbye, now);
-                    self.flush_conn(key, now);
-                }
+                self.say_goodbye(key, goodbye, now);
+                self.flush_conn(key, now);
             }
             Stage::Lingering { .. } => self.half_close(key),
         }
