@@ -158,8 +158,12 @@ impl Dialing {
 /// Reads what may have changed since the last dial. Blocks: runs on a thread of its own.
 fn resolve(source: &Source) -> Result<Box<Resolved>, String> {
     let Target { url, headers } = source.target().map_err(|error| error.to_string())?;
-    let addresses = resolver::resolve(url.host(), url.port())
-        .map_err(|error| format!("cannot resolve {}: {error}", url.host()))?;
+    let addresses = resolver::resolve(url.host(), url.port()).map_err(|error| {
+        // The system says twice what failed.
+        let cause = error.to_string();
+        let cause = cause.trim_start_matches("failed to lookup address information: ");
+        format!("cannot resolve {}: {cause}", url.host())
+    })?;
     Ok(Box::new(Resolved {
         addresses,
         #[cfg(feature = "tls")]

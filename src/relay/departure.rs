@@ -165,15 +165,16 @@ impl<S: Socket> Relay<S> {
         if !is_its_connection {
             return;
         }
-        let was_open = self.sources[id.0].open_key().is_some();
-        let unsent = self.conns.get(key).map_or(0, |conn| conn.outbox.len());
-        if was_open && unsent > 0 {
-            let why = format_args!("lost ({why}) with {unsent} bytes of clients' messages unsent");
-            self.fail_source(id, &why, now);
-        } else if was_open {
-            self.fail_source(id, &format_args!("lost ({why})"), now);
-        } else {
+        if self.sources[id.0].open_key().is_none() {
             self.fail_source(id, &format_args!("cannot open ({why})"), now);
+            return;
+        }
+        match self.sources[id.0].take_unsent() {
+            0 => self.fail_source(id, &format_args!("lost ({why})"), now),
+            unsent => {
+                let what = format_args!("lost ({why}), {unsent} messages of clients were unsent");
+                self.fail_source(id, &what, now);
+            }
         }
     }
 

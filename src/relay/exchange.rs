@@ -191,14 +191,16 @@ impl<S: Socket> Relay<S> {
     /// Reads those on that waited for a peer to take what it is owed, once it has taken half.
     pub(super) fn resume_reading(&mut self, key: Key) {
         let Some(conn) = self.conns.get(key) else { return };
-        let (role, owed, wait) = (conn.role, conn.outbox.len(), conn.wait);
+        let (role, owed, wait, sent_bytes) =
+            (conn.role, conn.outbox.len(), conn.wait, conn.tally.sent_bytes);
         if wait == Some(Wait::ForItself) && owed <= self.max_own_bytes(role) / 2 {
             self.read_on(key);
         }
-        if let Role::Source(id) = role
-            && !self.sources[id.0].waiting.is_empty()
-            && owed <= self.max_forward_bytes(id) / 2
-        {
+        let Role::Source(id) = role else { return };
+        if self.sources[id.0].open_key() == Some(key) {
+            self.sources[id.0].sent(sent_bytes);
+        }
+        if !self.sources[id.0].waiting.is_empty() && owed <= self.max_forward_bytes(id) / 2 {
             self.release_waiting(id);
         }
     }
@@ -290,6 +292,7 @@ impl<S: Socket> Relay<S> {
         };
         source.tally.forwarded_messages += 1;
         conn.codec.send(message, &mut conn.outbox);
+        source.unsent.push_back(conn.tally.sent_bytes + conn.outbox.len() as u64);
         self.queue(key);
     }
 

@@ -232,6 +232,7 @@ impl<S: Socket> Relay<S> {
         self.commands.push_back(Command::Close);
         for source in &mut self.sources {
             source.state = State::GivenUp;
+            log::info!("source {}: {} in all", source.settings.name, source.tally);
         }
         let keys: Vec<_> = self.conns.keys().collect();
         for key in keys {

@@ -1,5 +1,7 @@
 //! A service we dial: its life, and what is held while its channels are full.
 
+use std::collections::VecDeque;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
@@ -47,6 +49,8 @@ pub(super) struct Source {
     pub(super) waiting: Vec<Key>,
     /// Clients' messages that came while it was down.
     pub(super) dropped_messages: u64,
+    /// Where each message ends that is on its way, in bytes ever owed to the connection.
+    pub(super) unsent: VecDeque<u64>,
     pub(super) tally: SourceTally,
 }
 
@@ -57,10 +61,25 @@ pub struct SourceTally {
     pub received_messages: u64,
     /// Their payload bytes.
     pub received_bytes: u64,
-    /// Clients' messages that were put on their way to it.
+    /// Clients' messages that were sent to it, or are on their way.
     pub forwarded_messages: u64,
-    /// Clients' messages that came while it was down.
+    /// Clients' messages that came while it was down, or were on their way when it was lost.
     pub dropped_messages: u64,
+}
+
+impl fmt::Display for SourceTally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} messages and ", self.received_messages)?;
+        write!(f, "{} bytes received", self.received_bytes)?;
+        for (count, what) in
+            [(self.forwarded_messages, "forwarded"), (self.dropped_messages, "dropped")]
+        {
+            if count > 0 {
+                write!(f, ", {count} of clients {what}")?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A message that waits for room.
@@ -81,6 +100,7 @@ impl Source {
             held: None,
             waiting: Vec::new(),
             dropped_messages: 0,
+            unsent: VecDeque::new(),
             tally: SourceTally::default(),
         }
     }
@@ -91,6 +111,22 @@ impl Source {
             State::Open { key, .. } => Some(key),
             State::Dialing | State::Opening(_) | State::Waiting(_) | State::GivenUp => None,
         }
+    }
+
+    /// Learns how many bytes of all that was owed to its connection have been sent.
+    pub(super) fn sent(&mut self, bytes: u64) {
+        while self.unsent.front().is_some_and(|end| *end <= bytes) {
+            self.unsent.pop_front();
+        }
+    }
+
+    /// The messages that were on their way to a connection that is lost. They are dropped.
+    pub(super) fn take_unsent(&mut self) -> u64 {
+        let unsent = self.unsent.len() as u64;
+        self.unsent.clear();
+        self.tally.forwarded_messages -= unsent;
+        self.tally.dropped_messages += unsent;
+        unsent
     }
 
     /// The wait before the next dial, after the connection or the attempt of now has failed.

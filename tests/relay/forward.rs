@@ -70,6 +70,21 @@ fn messages_are_dropped_and_counted_while_the_source_is_down() {
 }
 
 #[test]
+fn messages_on_their_way_to_a_source_that_is_lost_are_counted_as_dropped() {
+    let mut world = World::new(channel());
+    let [client] = world.clients();
+    world.stall_source(0);
+    for n in 0..5 {
+        world.client_sends(client, &format!("message {n}"));
+    }
+    assert_eq!(world.relay.source_tally(SourceId(0)).forwarded_messages, 5);
+    world.is_up = false;
+    world.lose_source();
+    let tally = world.relay.source_tally(SourceId(0));
+    assert_eq!((tally.forwarded_messages, tally.dropped_messages), (0, 5));
+}
+
+#[test]
 fn read_only_channel_forwards_nothing() {
     let mut world = World::new(ChannelSettings { read_only: true, ..channel() });
     let [client] = world.clients();
