@@ -13,8 +13,8 @@
 //! ```
 //!
 //! CPU time is the sum of `/proc/PID/task/*/schedstat` before and after the measured messages,
-//! which follow a warm-up; the relay is at rest at both moments. What the kernel does for a receiver
-//! on loopback is inside it. A run in which others kept the relay from its CPU is repeated, a few
+//! which follow a warm-up; the relay is at rest at both moments. What the kernel does for a
+//! receiver on loopback is inside it. A run in which others kept the relay from its CPU is repeated, a few
 //! times at most, unless it shows a fault. The exit code is 1 if a limit is missed or a work fails.
 
 mod contender;
@@ -121,7 +121,7 @@ fn measure(wanted: &Wanted) -> Result<ExitCode, Failure> {
                 // A fault is never forgiven, whatever else the machine did.
                 while let Ok(sample) = &outcome
                     && sample.faults() == 0
-                    && sample.delay_percent() > work.delay_limit
+                    && sample.is_disturbed(work)
                     && repetitions > 0
                 {
                     repetitions -= 1;

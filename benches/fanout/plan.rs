@@ -104,6 +104,8 @@ pub(crate) const WORKS: &[Work] = &[
             Broadcast { payload_bytes: 4 * 1024, warm_up: 0, messages: 10_000, ..BROADCAST },
             5,
         ),
+        // Nothing is compared.
+        delay_limit: f64::INFINITY,
         ..WORK
     },
     Work { name: "idle", about: "10,000 clients and no message", kind: Kind::Idle(10_000), ..WORK },

@@ -98,6 +98,13 @@ impl Report {
             }
             println!("{work:<10}  {check}");
         }
+        for account in &self.works {
+            let (disturbed, all) = account.disturbed();
+            if disturbed > 0 {
+                let name = account.work.name;
+                println!("{name}: others disturbed {disturbed} of {all} runs, so do not trust it");
+            }
+        }
     }
 
     pub(crate) fn is_good(&self) -> bool {
@@ -168,6 +175,13 @@ impl Account {
         rounds.reduce(worse).unwrap_or_default()
     }
 
+    /// How many runs count although others disturbed them, and how many there are.
+    fn disturbed(&self) -> (usize, usize) {
+        let runs = self.veylor.iter().chain(&self.reference);
+        let disturbed = runs.filter(|sample| sample.is_disturbed(&self.work)).count();
+        (disturbed, self.veylor.len() + self.reference.len())
+    }
+
     /// The median of the rounds' ratios of Veylor's figure to the reference's.
     fn ratio(&self, figure: impl Fn(&Sample) -> Option<f64>) -> Option<f64> {
         let rounds = self.veylor.iter().zip(&self.reference);
@@ -200,8 +214,13 @@ impl Sample {
         self.p99_ns.map(|ns| ns as f64)
     }
 
+    /// Whether others kept the relay waiting for so long that its figures mean little.
+    pub(crate) fn is_disturbed(&self, work: &Work) -> bool {
+        self.delay_percent() > work.delay_limit
+    }
+
     /// How much of the time something else ran on the relay's CPU although it could have run.
-    pub(crate) fn delay_percent(&self) -> f64 {
+    fn delay_percent(&self) -> f64 {
         self.delay_ns as f64 * 100.0 / self.elapsed_ns.max(1) as f64
     }
 
