@@ -14,8 +14,9 @@
 //!
 //! CPU time is the sum of `/proc/PID/task/*/schedstat` before and after the measured messages,
 //! which follow a warm-up; the relay is at rest at both moments. What the kernel does for a
-//! receiver on loopback is inside it. A run in which others kept the relay from its CPU is repeated, a few
-//! times at most, unless it shows a fault. The exit code is 1 if a limit is missed or a work fails.
+//! receiver on loopback is inside it. A run in which others kept the relay from its CPU is
+//! repeated, a few times at most, unless it shows a fault. The exit code is 1 if a limit is missed
+//! or a work fails.
 
 mod contender;
 mod cpu;

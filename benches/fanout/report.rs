@@ -102,7 +102,7 @@ impl Report {
             let (disturbed, all) = account.disturbed();
             if disturbed > 0 {
                 let name = account.work.name;
-                println!("{name}: others disturbed {disturbed} of {all} runs, so do not trust it");
+                println!("{name}: others disturbed {disturbed} of {all} runs; repeat it in quiet");
             }
         }
     }
