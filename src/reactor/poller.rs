@@ -1,6 +1,7 @@
 //! Waiting for sockets and for time.
 
 use std::io;
+use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
 use mio::event::Event;
@@ -10,6 +11,9 @@ use super::target::Target;
 
 /// Readiness events taken from the kernel in one turn, at most.
 const EVENTS_PER_TURN: usize = 1024;
+
+/// How much longer than asked the kernel may let this thread sleep.
+const TIMER_SLACK_NANOSECONDS: NonZeroU64 = NonZeroU64::MIN;
 
 /// What a socket is ready for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +41,11 @@ pub struct Poller {
 }
 
 impl Poller {
-    /// A poller without sockets.
+    /// A poller without sockets, for the thread that makes it.
     pub fn new() -> io::Result<Self> {
+        // By default the kernel lets a thread oversleep by 50 µs, a quarter of what it lingers.
+        // Where it refuses, messages gather a little longer.
+        let _ = rustix::thread::set_current_timer_slack(Some(TIMER_SLACK_NANOSECONDS));
         Ok(Self { poll: Poll::new()?, events: Events::with_capacity(EVENTS_PER_TURN) })
     }
 
