@@ -98,7 +98,9 @@ fn serve_one(stream: TcpStream, tick: &mut u64) -> Result<(), Error> {
     socket.get_ref().set_read_timeout(Some(TICK))?;
     loop {
         *tick += 1;
-        socket.send(Message::text(format!("{{\"tick\":{tick},\"price\":{:.2}}}", price(*tick))))?;
+        let (whole, cents) = (price(*tick) / 100, price(*tick) % 100);
+        let text = format!("{{\"tick\":{tick},\"price\":{whole}.{cents:02}}}");
+        socket.send(Message::text(text))?;
         echo_until_tick(&mut socket)?;
     }
 }
@@ -119,9 +121,13 @@ fn echo_until_tick(socket: &mut WebSocket<TcpStream>) -> Result<(), Error> {
     }
 }
 
-/// A curve that looks like a market without being one.
-fn price(tick: u64) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "a demo does not run for 2^52 ticks")]
-    let time = tick as f64 / 25.0;
-    100.0 + 5.0 * time.sin() + 1.5 * (time * 7.3).sin()
+/// A price in cents that goes up and down, slowly and quickly.
+fn price(tick: u64) -> u64 {
+    10_000 + zigzag(tick, 250) * 2 + zigzag(tick * 7, 90)
+}
+
+/// From 0 up to half the period and down again.
+fn zigzag(time: u64, period: u64) -> u64 {
+    let phase = time % period;
+    phase.min(period - phase)
 }
