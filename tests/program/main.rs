@@ -1,0 +1,15 @@
+//! The real program with real sockets: what a user configures, starts, connects to and stops.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that is surprised shall fail")]
+
+mod commands;
+mod crowds;
+mod peer;
+mod program;
+mod relaying;
+mod secrets;
+mod sources;
+mod starting;
+mod stopping;
+#[cfg(feature = "tls")]
+mod tls;
