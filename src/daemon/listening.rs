@@ -44,6 +44,8 @@ struct Endpoint {
     is_ready: bool,
     /// No descriptor was left; tried again at this instant.
     retry_at: Option<Instant>,
+    /// The log has said so, and not yet that it is over.
+    has_complained: bool,
 }
 
 impl Listening {
@@ -102,14 +104,14 @@ impl Endpoint {
             Listener::Tcp(_) => Wire::WebSocket,
             Listener::Unix(..) => Wire::Prefixed,
         };
-        Self { listener, channel, wire, is_ready: true, retry_at: None }
+        Self { listener, channel, wire, is_ready: true, retry_at: None, has_complained: false }
     }
 
     fn accept(&mut self, now: Instant) -> Option<Arrival> {
         while self.is_ready && self.retry_at.is_none_or(|at| at <= now) {
             match self.listener.accept() {
                 Ok(accepted) => {
-                    self.descriptors_are_back();
+                    self.retry_at = None;
                     return Some(self.arrival(accepted));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -126,7 +128,7 @@ impl Endpoint {
     }
 
     fn wait_for_descriptors(&mut self, error: &io::Error, now: Instant) {
-        if self.retry_at.is_none() {
+        if !std::mem::replace(&mut self.has_complained, true) {
             let (address, seconds) = (self.listener.local_address(), RETRY.as_secs());
             log::error!(
                 "{address}: cannot accept ({error}), retried every {seconds} s; those who are \
@@ -136,8 +138,10 @@ impl Endpoint {
         self.retry_at = Some(now + RETRY);
     }
 
+    /// Everyone who waited has been accepted.
     fn descriptors_are_back(&mut self) {
-        if self.retry_at.take().is_some() {
+        self.retry_at = None;
+        if std::mem::take(&mut self.has_complained) {
             log::info!("{}: accepts again", self.listener.local_address());
         }
     }

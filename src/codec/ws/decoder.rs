@@ -317,6 +317,9 @@ mod tests {
         assert!(refused(&nested), "message inside a message");
         assert!(refused(&[FIN | TEXT, 0x80, 1, 2, 3, 4]), "masked by a server");
         assert!(refused(&frame(FIN | CLOSE, &[3])), "close of one byte");
+        assert!(refused(&[FIN | TEXT, 126, 0, 1, b'x']), "length in too many bytes");
+        let huge = [FIN | BINARY, 127, 0x80, 0, 0, 0, 0, 0, 0, 0];
+        assert!(refused(&huge), "length with its highest bit set");
     }
 
     #[test]

@@ -32,13 +32,15 @@ impl Header {
         if header.rsv1 || header.rsv2 || header.rsv3 {
             return Err(Error::Protocol("a reserved bit is set"));
         }
-        Ok(Some(Self {
-            opcode: header.opcode,
-            is_final: header.is_final,
-            mask: header.mask,
-            bytes: usize::try_from(cursor.position()).expect("a header is short"),
-            payload_bytes,
-        }))
+        let bytes = usize::try_from(cursor.position()).expect("a header is short");
+        if bytes != header.len(payload_bytes) {
+            return Err(Error::Protocol("a length in more bytes than it needs"));
+        }
+        if payload_bytes > i64::MAX as u64 {
+            return Err(Error::Protocol("a length of 2^63 or more"));
+        }
+        let FrameHeader { opcode, is_final, mask, .. } = header;
+        Ok(Some(Self { opcode, is_final, mask, bytes, payload_bytes }))
     }
 }
 
