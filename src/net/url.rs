@@ -1,6 +1,7 @@
 //! Addresses of WebSocket services: `ws://` and `wss://` (RFC 6455, section 3).
 
 use std::fmt;
+use std::net::Ipv6Addr;
 
 use tungstenite::http::Uri;
 
@@ -49,12 +50,11 @@ impl WsUrl {
             Some((credentials, rest)) => (Some(percent_decoded(credentials)), rest),
             None => (None, authority.as_str()),
         };
-        let port = match port_text(host_and_port) {
-            None => default_port(tls),
-            Some(digits) => digits.parse().ok().filter(|&port| port != 0).ok_or(UrlError::Port)?,
+        let (host, behind) = host_and_rest(host_and_port).ok_or(UrlError::Malformed)?;
+        let port = match behind {
+            "" => default_port(tls),
+            behind => port(behind.strip_prefix(':').ok_or(UrlError::Malformed)?)?,
         };
-        let host = uri.host().unwrap_or_default();
-        let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
         if host.is_empty() {
             return Err(UrlError::NoHost);
         }
@@ -130,10 +130,20 @@ fn default_port(tls: bool) -> u16 {
     if tls { 443 } else { 80 }
 }
 
-/// The digits behind the host, `None` if no colon follows it.
-fn port_text(host_and_port: &str) -> Option<&str> {
-    let behind_brackets = host_and_port.rsplit_once(']').map_or(host_and_port, |(_, rest)| rest);
-    behind_brackets.split_once(':').map(|(_, port)| port)
+/// A name, or an IPv6 address out of its brackets, and what follows it.
+fn host_and_rest(host_and_port: &str) -> Option<(&str, &str)> {
+    if let Some(bracketed) = host_and_port.strip_prefix('[') {
+        let (address, rest) = bracketed.split_once(']')?;
+        return address.parse::<Ipv6Addr>().is_ok().then_some((address, rest));
+    }
+    let end = host_and_port.find(':').unwrap_or(host_and_port.len());
+    (!host_and_port.contains(['[', ']'])).then(|| host_and_port.split_at(end))
+}
+
+/// A number of digits alone; `parse` would take a sign as well.
+fn port(digits: &str) -> Result<u16, UrlError> {
+    let number = digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()));
+    number.filter(|&port| port != 0).ok_or(UrlError::Port)
 }
 
 fn percent_decoded(text: &str) -> String {
@@ -142,7 +152,7 @@ fn percent_decoded(text: &str) -> String {
     while let [first, tail @ ..] = rest {
         let escaped = tail
             .get(..2)
-            .filter(|_| *first == b'%')
+            .filter(|digits| *first == b'%' && digits.iter().all(u8::is_ascii_hexdigit))
             .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
         bytes.push(escaped.unwrap_or(*first));
         rest = if escaped.is_some() { &tail[2..] } else { tail };
@@ -180,12 +190,23 @@ mod tests {
     }
 
     #[test]
+    fn percent_without_two_digits_stands_for_itself() {
+        let url = WsUrl::parse("ws://a%+1b%2:c%41%@example.com").unwrap();
+        assert_eq!(url.credentials(), Some("a%+1b%2:cA%"));
+    }
+
+    #[test]
     fn wrong_addresses_are_named() {
-        let wrong = |text| WsUrl::parse(text).unwrap_err();
+        let wrong = |text: &str| WsUrl::parse(text).unwrap_err();
         assert_eq!(wrong("http://example.com"), UrlError::Scheme("http".to_owned()));
         assert_eq!(wrong("example.com"), UrlError::Malformed);
         assert_eq!(wrong("ws://example.com:0/"), UrlError::Port);
         assert_eq!(wrong("ws://example.com:99999/"), UrlError::Port);
+        assert_eq!(wrong("ws://example.com:+80/"), UrlError::Port);
+        for host in ["[::1]9000", "w[::1]:9000", "[localhost]", "[::1", "[]"] {
+            assert_eq!(wrong(&format!("ws://{host}/")), UrlError::Malformed, "{host}");
+        }
+        assert_eq!(wrong("ws://:9000/"), UrlError::NoHost);
         assert_eq!(wrong("ws://example.com/#top"), UrlError::Fragment);
         assert_eq!(wrong("not a url"), UrlError::Malformed);
     }
