@@ -54,6 +54,19 @@ fn client_that_waits_for_a_source_is_not_blamed_for_its_silence() {
 }
 
 #[test]
+fn client_may_come_while_the_source_takes_nothing() {
+    let mut world = World::new(ChannelSettings { max_queue_bytes: 1_000, ..channel() });
+    let [noisy] = world.clients();
+    world.stall_source(100);
+    world.client_sends(noisy, &"x".repeat(2_000));
+    let [newcomer] = world.clients();
+    let unix = world.client(Wire::Prefixed);
+    world.source_sends(["hello"]);
+    assert_eq!(world.received(newcomer), ["hello"]);
+    assert_eq!(world.received(unix), ["hello"]);
+}
+
+#[test]
 fn messages_are_dropped_and_counted_while_the_source_is_down() {
     let mut world = World::new(channel());
     let [client] = world.clients();
