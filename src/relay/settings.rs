@@ -41,7 +41,7 @@ pub struct ChannelSettings {
     pub sources: Vec<SourceId>,
     /// Messages a backlog holds at most. At least 1.
     pub max_queue_size: usize,
-    /// Bytes a backlog holds at most; a single larger message is still held.
+    /// Bytes a backlog holds at most; a single larger message is still held. At least 1.
     pub max_queue_bytes: usize,
     /// How long a client may hold the sources back while others starve.
     pub max_pause: Duration,
