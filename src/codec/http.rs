@@ -8,9 +8,9 @@ pub const MAX_HEADERS: usize = 96;
 pub const MAX_HEAD_BYTES: usize = 16 * 1024;
 
 /// The value of the first header of that name, without surrounding space.
-pub fn header<'h>(headers: &'h [Header<'h>], name: &str) -> Option<&'h str> {
+pub fn header<'h>(headers: &'h [Header<'h>], name: &str) -> Option<&'h [u8]> {
     let found = headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
-    std::str::from_utf8(found.value).ok().map(str::trim)
+    Some(found.value.trim_ascii())
 }
 
 /// Whether a comma-separated header names a token, in any case (RFC 9110, section 5.6.1).
@@ -25,7 +25,7 @@ pub fn tokens<'h>(headers: &'h [Header<'h>], name: &str) -> impl Iterator<Item =
         .filter(move |header| header.name.eq_ignore_ascii_case(name))
         .filter_map(|header| std::str::from_utf8(header.value).ok())
         .flat_map(|value| value.split(','))
-        .map(str::trim)
+        .map(str::trim_ascii)
         .filter(|token| !token.is_empty())
 }
 

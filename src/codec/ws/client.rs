@@ -110,14 +110,16 @@ impl Expected {
         if !has_token(headers, "Connection", "upgrade") {
             return Err(faulty("no Connection: Upgrade"));
         }
-        if header(headers, "Sec-WebSocket-Accept") != Some(&self.accept) {
+        if header(headers, "Sec-WebSocket-Accept") != Some(self.accept.as_bytes()) {
             return Err(faulty("Sec-WebSocket-Accept does not fit the key"));
         }
         if header(headers, "Sec-WebSocket-Extensions").is_some_and(|value| !value.is_empty()) {
             return Err(faulty("an extension that was not offered"));
         }
         match header(headers, "Sec-WebSocket-Protocol") {
-            Some(agreed) if !self.subprotocols.iter().any(|offered| offered == agreed) => {
+            Some(agreed)
+                if !self.subprotocols.iter().any(|offered| offered.as_bytes() == agreed) =>
+            {
                 Err(faulty("a subprotocol that was not offered"))
             }
             Some(_) | None => Ok(()),
@@ -170,9 +172,23 @@ mod tests {
         assert!(refused("WebSocket\r", "h2c\r"));
         assert!(refused("upgrade", "close"));
         assert!(refused("v1", "v2"));
+        assert!(refused("v1", "v1\u{a0}"));
         assert!(refused("Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions"));
         assert!(refused("HTTP/1.1", "SIP/2.0"));
         assert!(refused("Sure", &"x".repeat(MAX_HEAD_BYTES)));
+    }
+
+    #[test]
+    fn header_that_is_no_text_is_not_overlooked() {
+        for name in ["Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions"] {
+            let response = RESPONSE.replace("Sec-WebSocket-Protocol: v1", &format!("{name}: ?"));
+            let mut bytes = response.into_bytes();
+            let at = bytes.iter().position(|byte| *byte == b'?').unwrap();
+            bytes[at] = 0xff;
+            let mut inbox = Inbox::default();
+            inbox.push(&bytes);
+            assert!(expected().verify(&mut inbox).is_err(), "{name}");
+        }
     }
 
     #[test]

@@ -107,14 +107,14 @@ fn agree(policy: &Policy, request: &Request<'_, '_>) -> Result<String, Refusal> 
     if !has_token(headers, "Connection", "upgrade") {
         return Err((400, "the Connection header does not name Upgrade"));
     }
-    if header(headers, "Sec-WebSocket-Version") != Some("13") {
+    if header(headers, "Sec-WebSocket-Version") != Some(b"13") {
         return Err((426, "only WebSocket version 13 is spoken here"));
     }
     let Some(host) = header(headers, "Host") else { return Err((400, "no Host header")) };
     let key = header(headers, "Sec-WebSocket-Key").filter(|key| is_key(key));
     let Some(key) = key else { return Err((400, "no Sec-WebSocket-Key of 16 bytes")) };
     if let Some(origin) = header(headers, "Origin")
-        && !is_allowed(policy, origin, host)
+        && !std::str::from_utf8(origin).is_ok_and(|origin| is_allowed(policy, origin, host))
     {
         return Err((403, "pages of this origin may not connect; see allowed_origins"));
     }
@@ -124,8 +124,8 @@ fn agree(policy: &Policy, request: &Request<'_, '_>) -> Result<String, Refusal> 
     Ok(response(policy, headers, key))
 }
 
-fn response(policy: &Policy, headers: &[Header<'_>], key: &str) -> String {
-    let accept = derive_accept_key(key.as_bytes());
+fn response(policy: &Policy, headers: &[Header<'_>], key: &[u8]) -> String {
+    let accept = derive_accept_key(key);
     let offered = |ours: &&String| tokens(headers, "Sec-WebSocket-Protocol").any(|o| o == *ours);
     let subprotocol = match policy.subprotocols.iter().find(offered) {
         Some(agreed) => format!("Sec-WebSocket-Protocol: {agreed}\r\n"),
@@ -137,15 +137,15 @@ fn response(policy: &Policy, headers: &[Header<'_>], key: &str) -> String {
     )
 }
 
-fn is_key(key: &str) -> bool {
-    key.len() == KEY_CHARS
-        && data_encoding::BASE64.decode(key.as_bytes()).is_ok_and(|bytes| bytes.len() == 16)
+fn is_key(key: &[u8]) -> bool {
+    key.len() == KEY_CHARS && data_encoding::BASE64.decode(key).is_ok_and(|bytes| bytes.len() == 16)
 }
 
 /// Whether a page may connect: its origin is named, or is the endpoint's own.
-fn is_allowed(policy: &Policy, origin: &str, host: &str) -> bool {
+fn is_allowed(policy: &Policy, origin: &str, host: &[u8]) -> bool {
     let named = |allowed: &String| allowed == "*" || allowed.eq_ignore_ascii_case(origin);
-    let own = origin.split_once("://").is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(host));
+    let is_own = |rest: &str| rest.as_bytes().eq_ignore_ascii_case(host);
+    let own = origin.split_once("://").is_some_and(|(_, rest)| is_own(rest));
     own || policy.allowed_origins.iter().any(named)
 }
 
@@ -226,6 +226,17 @@ mod tests {
         assert!(!result("http://localhost:3000"));
         assert!(!result("https://evil.example"));
         assert!(!result("null"));
+    }
+
+    #[test]
+    fn origin_that_is_no_text_is_refused() {
+        let mut request = REQUEST.replace("Upgrade: W", "Origin: ?\r\nUpgrade: W").into_bytes();
+        let at = request.iter().position(|byte| *byte == b'?').unwrap();
+        request[at] = 0xff;
+        let mut inbox = Inbox::default();
+        inbox.push(&request);
+        let answered = answer(&Policy::default(), &mut inbox, &mut Outbox::default());
+        assert!(matches!(answered, Err(Error::Refused { status: 403, .. })));
     }
 
     #[test]
