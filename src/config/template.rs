@@ -263,9 +263,13 @@ fn read_file(path: &Path) -> io::Result<String> {
 /// Whether a text is a host with or without a port. What else it may be, a slash in a password has
 /// cut it off before its `@`, and it must not be shown.
 fn is_host_and_port(text: &str) -> bool {
-    let behind_brackets = text.rsplit_once(']').map_or(text, |(_, rest)| rest);
-    let port = behind_brackets.split_once(':').map_or("", |(_, port)| port);
-    port.bytes().all(|byte| byte.is_ascii_digit())
+    let behind_host = match text.strip_prefix('[') {
+        Some(bracketed) => bracketed.split_once(']').map(|(_, rest)| rest),
+        None if text.contains(['[', ']']) => None,
+        None => Some(text.find(':').map_or("", |at| &text[at..])),
+    };
+    let is_port = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    behind_host.is_some_and(|rest| rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port))
 }
 
 #[cfg(test)]
@@ -357,6 +361,8 @@ mod tests {
         assert_eq!(redacted("${env:URL}?token=x"), "${env:URL}?…");
         assert_eq!(redacted("wss://user:pa/ss@host/"), "wss://…");
         assert_eq!(redacted("wss://user:pa?ss@host/"), "wss://…?…");
+        assert_eq!(redacted("wss://user:pa]1/ss@host/"), "wss://…");
+        assert_eq!(redacted("wss://user:[pa]/ss@host/"), "wss://…");
     }
 
     #[test]
