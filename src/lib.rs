@@ -8,5 +8,6 @@ pub mod codec;
 pub mod config;
 pub mod daemon;
 pub mod net;
+pub mod observe;
 pub mod reactor;
 pub mod relay;

@@ -143,6 +143,14 @@ impl Codec {
         }
     }
 
+    /// What a WebSocket client calls itself in its handshake.
+    pub fn user_agent(&self) -> Option<&str> {
+        match self {
+            Self::WebSocket(codec) => codec.user_agent(),
+            Self::Prefixed(_) => None,
+        }
+    }
+
     /// Whether the handshake is done and no close was sent or received.
     pub fn is_open(&self) -> bool {
         match self {

@@ -40,6 +40,11 @@ impl Backoff {
         Some(whole.mul_f64(0.5 + self.random.f64() / 2.0))
     }
 
+    /// Failures since the last good connection.
+    pub(super) fn failures(&self) -> u32 {
+        self.failures
+    }
+
     /// Forgets the failures: a connection proved stable.
     pub(super) fn reset(&mut self) {
         self.failures = 0;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::backlog::{Backlog, Cursor};
 use super::conn::Conn;
 use super::settings::ChannelSettings;
+use super::stats::{ChannelStats, Departures};
 use crate::codec::{Codec, Message, Wire, prefixed, ws};
 use crate::net::stream::Socket;
 use crate::reactor::table::{Key, Table};
@@ -25,6 +26,10 @@ pub(super) struct Channel {
     policy_when_full: Arc<ws::Policy>,
     /// Clients were turned away since there was room.
     pub(super) is_full: bool,
+    pub(super) clients_ever: u64,
+    /// What clients got that have gone.
+    pub(super) past: ChannelStats,
+    pub(super) departures: Departures,
 }
 
 /// One channel in one wire.
@@ -67,6 +72,9 @@ impl Channel {
             policy_when_full: Arc::new(ws::Policy { full: true, ..policy.clone() }),
             policy: Arc::new(policy),
             is_full: false,
+            clients_ever: 0,
+            past: ChannelStats::default(),
+            departures: Departures::default(),
             settings,
         }
     }
@@ -117,6 +125,7 @@ impl Channel {
 
     /// Adds a client that is to get everything from now on.
     pub(super) fn join<S: Socket>(&mut self, key: Key, conn: &mut Conn<S>) {
+        self.clients_ever += 1;
         let broadcast = self.broadcast_mut(conn.wire());
         conn.cursor = broadcast.backlog.end();
         conn.tally.first_sequence = broadcast.backlog.sequence(conn.cursor);

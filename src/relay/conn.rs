@@ -80,6 +80,10 @@ pub(super) struct Conn<S> {
     /// When a byte of the peer was last seen.
     pub(super) last_heard: Instant,
     pub(super) pinged_at: Option<Instant>,
+    /// Between the last ping and its answer.
+    pub(super) round_trip: Option<Duration>,
+    /// When the handshake was done; before that, when it connected.
+    pub(super) opened_at: Instant,
     /// The entry in the timers that counts.
     pub(super) look_at: Instant,
     pub(super) patience: Patience,
@@ -254,6 +258,12 @@ impl<S: Socket> Conn<S> {
             self.outbox.push_front(rest);
             self.cursor = self.cursor.advanced(rest.len());
         }
+    }
+
+    /// The messages it has got whole.
+    pub(super) fn sent_messages(&self, backlog: &Backlog) -> u64 {
+        let passed = backlog.sequence(self.cursor).saturating_sub(self.tally.first_sequence);
+        passed.saturating_sub(self.tally.dropped_messages)
     }
 
     /// Whether it has everything the channel has.

@@ -11,6 +11,7 @@ use super::backlog::Backlog;
 use super::conn::{Conn, Goodbye, Role, Stage};
 use super::settings::{ChannelId, OnSourceLoss, SourceId};
 use super::source::State;
+use super::stats::{ChannelStats, Departures};
 use super::{DRAIN, HANDSHAKE_TIMEOUT, LINGER, Outcome, PING_INTERVAL, Relay};
 use crate::codec::{CloseReason, Error};
 use crate::net::stream::Socket;
@@ -22,36 +23,41 @@ const TRY_AGAIN_LATER: u16 = 1013;
 impl<S: Socket> Relay<S> {
     /// The peer has closed its writing side without a goodbye.
     pub(super) fn ended(&mut self, key: Key, now: Instant) {
-        self.part(key, &"closed without a goodbye", now);
+        self.part(key, Reason::Closed, &"closed without a goodbye", now);
         self.condemned.push(key);
     }
 
     /// Learns that a connection failed below the protocol.
     pub fn broke(&mut self, key: Key, error: &io::Error, now: Instant) {
-        self.part(key, &Broken(error), now);
+        self.part(key, Reason::Broken, &Broken(error), now);
         self.condemned.push(key);
     }
 
     /// The peer broke the protocol; the codec has put the answer into the outbox.
     pub(super) fn misbehaved(&mut self, key: Key, error: &Error, now: Instant) {
-        self.part(key, error, now);
+        self.part(key, Reason::Protocol, error, now);
         self.linger(key, now + LINGER);
     }
 
     /// The peer has answered a ping with silence.
     pub(super) fn fall_silent(&mut self, key: Key, now: Instant) {
-        self.part(key, &format_args!("silent for {} s after a ping", PING_INTERVAL.as_secs()), now);
+        self.part(
+            key,
+            Reason::Silent,
+            &format_args!("silent for {} s after a ping", PING_INTERVAL.as_secs()),
+            now,
+        );
         self.condemned.push(key);
     }
 
     pub(super) fn handshake_expired(&mut self, key: Key, now: Instant) {
         let seconds = HANDSHAKE_TIMEOUT.as_secs();
-        self.part(key, &format_args!("no handshake within {seconds} s"), now);
+        self.part(key, Reason::Silent, &format_args!("no handshake within {seconds} s"), now);
         self.condemned.push(key);
     }
 
     pub(super) fn client_closed(&mut self, key: Key, reason: &CloseReason, now: Instant) {
-        self.part(key, &format_args!("closed by the client{reason}"), now);
+        self.part(key, Reason::Closed, &format_args!("closed by the client{reason}"), now);
         self.linger(key, now + LINGER);
     }
 
@@ -72,7 +78,7 @@ impl<S: Socket> Relay<S> {
         let behind = channel.backlog(conn.wire()).lag(conn.cursor, now);
         let until = now + (channel.settings.max_pause / 2).min(LINGER);
         let why = format!("slow consumer: {} messages behind", behind.messages);
-        self.part(key, &"too slow", now);
+        self.part(key, Reason::Slow, &"too slow", now);
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.codec.close(TRY_AGAIN_LATER, &why, &mut conn.outbox);
         self.linger(key, until);
@@ -96,7 +102,7 @@ impl<S: Socket> Relay<S> {
     }
 
     pub(super) fn say_goodbye(&mut self, key: Key, goodbye: Goodbye, now: Instant) {
-        self.part(key, &goodbye.reason(), now);
+        self.part(key, Reason::Dismissed, &goodbye.reason(), now);
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.codec.close(goodbye.code(), goodbye.reason(), &mut conn.outbox);
         self.linger(key, now + LINGER);
@@ -125,15 +131,22 @@ impl<S: Socket> Relay<S> {
     }
 
     /// Says why a connection ends and takes it out of everything it was part of. Does so once.
-    fn part(&mut self, key: Key, why: &dyn Display, now: Instant) {
+    fn part(&mut self, key: Key, reason: Reason, why: &dyn Display, now: Instant) {
         let Some(conn) = self.conns.get(key) else { return };
         match conn.role {
-            Role::Client(channel) => self.part_client(key, channel, why, now),
+            Role::Client(channel) => self.part_client(key, channel, reason, why, now),
             Role::Source(source) => self.lose_source(source, key, why, now),
         }
     }
 
-    fn part_client(&mut self, key: Key, id: ChannelId, why: &dyn Display, now: Instant) {
+    fn part_client(
+        &mut self,
+        key: Key,
+        id: ChannelId,
+        reason: Reason,
+        why: &dyn Display,
+        now: Instant,
+    ) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         let channel = &mut self.channels[id.0];
         let name = &channel.settings.name;
@@ -146,6 +159,8 @@ impl<S: Socket> Relay<S> {
                 let farewell = Farewell::of(conn, backlog);
                 log::info!("client {name}#{} {}: gone ({why}), {farewell}", conn.id, conn.peer);
                 conn.carry_rest(backlog);
+                farewell.add_to(&mut channel.past);
+                reason.count_in(&mut channel.departures);
                 let (wire, place) = (conn.codec.wire(), conn.place);
                 channel.leave(wire, place, &mut self.conns);
             }
@@ -185,11 +200,12 @@ impl<S: Socket> Relay<S> {
         }
         let source = &mut self.sources[id.0];
         let name = source.settings.name.clone();
+        source.last_error = Some(what.to_string());
         if let Some(wait) = source.fail(now) {
-            source.state = State::Waiting(now + wait);
+            source.enter(State::Waiting(now + wait), now);
             log::info!("source {name}: {what}, redial in {}", Seconds(wait));
         } else {
-            source.state = State::GivenUp;
+            source.enter(State::GivenUp, now);
             let attempts = source.settings.reconnect_max_attempts;
             log::error!("source {name}: {what}, given up after {attempts} attempts");
         }
@@ -215,6 +231,17 @@ impl<S: Socket> Relay<S> {
             }
         }
     }
+}
+
+/// Why a client goes, as it is counted.
+#[derive(Clone, Copy, Debug)]
+enum Reason {
+    Closed,
+    Broken,
+    Silent,
+    Slow,
+    Protocol,
+    Dismissed,
 }
 
 /// An I/O error in a few words.
@@ -256,17 +283,35 @@ struct Farewell {
 }
 
 impl Farewell {
-    fn of<S>(conn: &Conn<S>, backlog: &Backlog) -> Self {
-        let tally = &conn.tally;
-        let sequence = backlog.sequence(conn.cursor);
-        let passed = sequence.saturating_sub(tally.first_sequence);
+    fn of<S: Socket>(conn: &Conn<S>, backlog: &Backlog) -> Self {
         Self {
-            sent_messages: passed.saturating_sub(tally.dropped_messages),
-            sent_bytes: tally.sent_bytes,
-            received_messages: tally.received_messages,
-            dropped_messages: tally.dropped_messages,
-            unsent_messages: backlog.sequence(backlog.end()) - sequence,
+            sent_messages: conn.sent_messages(backlog),
+            sent_bytes: conn.tally.sent_bytes,
+            received_messages: conn.tally.received_messages,
+            dropped_messages: conn.tally.dropped_messages,
+            unsent_messages: backlog.sequence(backlog.end()) - backlog.sequence(conn.cursor),
         }
+    }
+
+    /// Adds what one client had to what all had that have gone.
+    fn add_to(&self, past: &mut ChannelStats) {
+        past.sent_messages += self.sent_messages;
+        past.sent_bytes += self.sent_bytes;
+        past.received_messages += self.received_messages;
+        past.dropped_messages += self.dropped_messages + self.unsent_messages;
+    }
+}
+
+impl Reason {
+    fn count_in(self, departures: &mut Departures) {
+        *match self {
+            Self::Closed => &mut departures.closed,
+            Self::Broken => &mut departures.broken,
+            Self::Silent => &mut departures.silent,
+            Self::Slow => &mut departures.slow,
+            Self::Protocol => &mut departures.protocol,
+            Self::Dismissed => &mut departures.dismissed,
+        } += 1;
     }
 }
 

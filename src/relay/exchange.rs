@@ -122,11 +122,19 @@ impl<S: Socket> Relay<S> {
                 self.received(source, *message, now);
             }
             // That bytes came is known already; the codec has answered a ping.
-            (Role::Client(_) | Role::Source(_), Event::Ping | Event::Pong) => {}
+            (Role::Client(_) | Role::Source(_), Event::Ping) => {}
+            (Role::Client(_) | Role::Source(_), Event::Pong) => self.pong(key, now),
             (Role::Client(_), Event::Closed(reason)) => self.client_closed(key, reason, now),
             (Role::Source(source), Event::Closed(reason)) => {
                 self.source_closed(key, source, reason, now);
             }
+        }
+    }
+
+    fn pong(&mut self, key: Key, now: Instant) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if let Some(pinged_at) = conn.pinged_at {
+            conn.round_trip = Some(now.saturating_duration_since(pinged_at));
         }
     }
 
@@ -222,6 +230,7 @@ impl<S: Socket> Relay<S> {
     fn client_opened(&mut self, key: Key, id: ChannelId, now: Instant) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.stage = Stage::Open;
+        conn.opened_at = now;
         let channel = &mut self.channels[id.0];
         channel.join(key, conn);
         log::info!("client {}#{} {}: connected", channel.settings.name, conn.id, conn.peer);
@@ -232,7 +241,8 @@ impl<S: Socket> Relay<S> {
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.stage = Stage::Open;
         let source = &mut self.sources[id.0];
-        source.state = State::Open { key, since: now };
+        source.enter(State::Open { key, since: now }, now);
+        source.tally.connects += 1;
         log::info!("source {}: connected ({})", source.settings.name, conn.peer);
         let dropped = std::mem::take(&mut source.dropped_messages);
         if dropped > 0 {
@@ -249,7 +259,9 @@ impl<S: Socket> Relay<S> {
         let source = &mut self.sources[id.0];
         source.has_delivered = true;
         source.tally.received_messages += 1;
-        source.tally.received_bytes += message.payload.len() as u64;
+        let bytes = message.payload.len() as u64;
+        source.tally.received_bytes += bytes;
+        source.tally.largest_bytes = source.tally.largest_bytes.max(bytes);
         if self.make_room(id, message) {
             self.broadcast(id, message, now);
         } else {
@@ -291,6 +303,7 @@ impl<S: Socket> Relay<S> {
             return;
         };
         source.tally.forwarded_messages += 1;
+        source.tally.forwarded_bytes += message.payload.len() as u64;
         conn.codec.send(message, &mut conn.outbox);
         source.unsent.push_back(conn.tally.sent_bytes + conn.outbox.len() as u64);
         self.queue(key);

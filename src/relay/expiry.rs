@@ -19,7 +19,7 @@ impl<S: Socket> Relay<S> {
         self.count_patience(now);
         for id in (0..self.sources.len()).map(SourceId) {
             if matches!(self.sources[id.0].state, State::Waiting(until) if until <= now) {
-                self.dial(id);
+                self.dial(id, now);
             }
         }
         if self.ending.is_some_and(|ending| ending.until <= now) {

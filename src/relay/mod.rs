@@ -16,6 +16,7 @@ mod flush;
 pub mod settings;
 mod slow;
 mod source;
+pub mod stats;
 
 use std::collections::VecDeque;
 use std::fmt::Display;
@@ -122,7 +123,7 @@ impl<S: Socket> Relay<S> {
             ending: None,
         };
         for id in (0..relay.sources.len()).map(SourceId) {
-            relay.dial(id);
+            relay.commands.push_back(Command::Dial(id));
         }
         relay
     }
@@ -156,7 +157,7 @@ impl<S: Socket> Relay<S> {
         let limit = self.sources[source.0].settings.max_message_size;
         let codec = Codec::WebSocket(ws::Codec::dial(request, limit, &mut outbox));
         let key = self.open(stream, codec, Role::Source(source), peer, outbox, now);
-        self.sources[source.0].state = State::Opening(key);
+        self.sources[source.0].enter(State::Opening(key), now);
         key
     }
 
@@ -231,7 +232,7 @@ impl<S: Socket> Relay<S> {
         self.commands.clear();
         self.commands.push_back(Command::Close);
         for source in &mut self.sources {
-            source.state = State::GivenUp;
+            source.enter(State::GivenUp, now);
             log::info!("source {}: {} in all", source.settings.name, source.tally);
         }
         let keys: Vec<_> = self.conns.keys().collect();
@@ -292,6 +293,8 @@ impl<S: Socket> Relay<S> {
             wait: None,
             last_heard: now,
             pinged_at: None,
+            round_trip: None,
+            opened_at: now,
             look_at: until,
             patience: Patience::default(),
             tally: Tally::default(),
@@ -326,8 +329,8 @@ impl<S: Socket> Relay<S> {
         channel.is_full = is_full;
     }
 
-    fn dial(&mut self, id: SourceId) {
-        self.sources[id.0].state = State::Dialing;
+    fn dial(&mut self, id: SourceId, now: Instant) {
+        self.sources[id.0].enter(State::Dialing, now);
         self.commands.push_back(Command::Dial(id));
     }
 }

@@ -40,6 +40,10 @@ pub(super) struct Source {
     /// The channels it feeds.
     pub(super) channels: Vec<ChannelId>,
     pub(super) state: State,
+    /// Since when; `None` is the start.
+    pub(super) state_since: Option<Instant>,
+    /// Why it was lost, or not reached, the last time.
+    pub(super) last_error: Option<String>,
     pub(super) backoff: Backoff,
     /// Whether the connection of now has delivered a message.
     pub(super) has_delivered: bool,
@@ -57,12 +61,18 @@ pub(super) struct Source {
 /// Counters of the source's whole life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SourceTally {
+    /// Connections that were opened.
+    pub connects: u64,
     /// Messages it sent.
     pub received_messages: u64,
     /// Their payload bytes.
     pub received_bytes: u64,
+    /// The largest of them, in bytes.
+    pub largest_bytes: u64,
     /// Clients' messages that were sent to it, or are on their way.
     pub forwarded_messages: u64,
+    /// Their payload bytes.
+    pub forwarded_bytes: u64,
     /// Clients' messages that came while it was down, or were on their way when it was lost.
     pub dropped_messages: u64,
 }
@@ -95,13 +105,29 @@ impl Source {
             backoff: Backoff::new(&settings, seed),
             settings,
             channels,
-            state: State::GivenUp,
+            state: State::Dialing,
+            state_since: None,
+            last_error: None,
             has_delivered: false,
             held: None,
             waiting: Vec::new(),
             dropped_messages: 0,
             unsent: VecDeque::new(),
             tally: SourceTally::default(),
+        }
+    }
+
+    /// Goes over to another state of its life.
+    pub(super) fn enter(&mut self, state: State, now: Instant) {
+        self.state = state;
+        self.state_since = Some(now);
+    }
+
+    /// The connection, if there is one.
+    pub(super) fn key(&self) -> Option<Key> {
+        match self.state {
+            State::Opening(key) | State::Open { key, .. } => Some(key),
+            State::Dialing | State::Waiting(_) | State::GivenUp => None,
         }
     }
 

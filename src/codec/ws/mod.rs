@@ -12,6 +12,7 @@ mod server;
 use std::sync::Arc;
 
 pub use client::Request;
+use server::Answered;
 pub use server::Policy;
 use tungstenite::protocol::frame::coding::Control;
 
@@ -35,6 +36,7 @@ enum Side {
 pub struct Codec {
     phase: Phase,
     decoder: Decoder,
+    user_agent: Option<Box<str>>,
     /// Keys for what we send; a server has none.
     masks: Option<Box<Masks>>,
 }
@@ -60,6 +62,7 @@ impl Codec {
         Self {
             phase: Phase::Accepting(policy),
             decoder: Decoder::new(Side::Server, max_message_size),
+            user_agent: None,
             masks: None,
         }
     }
@@ -69,8 +72,13 @@ impl Codec {
         Self {
             phase: Phase::Dialing(Box::new(request.begin(outbox))),
             decoder: Decoder::new(Side::Client, max_message_size),
+            user_agent: None,
             masks: Some(Box::default()),
         }
+    }
+
+    pub(super) fn user_agent(&self) -> Option<&str> {
+        self.user_agent.as_deref()
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -85,7 +93,14 @@ impl Codec {
         match &self.phase {
             Phase::Accepting(policy) => {
                 let answered = server::answer(policy, inbox, outbox);
-                self.opened(answered)
+                let is_opened = answered.map(|answered| match answered {
+                    Answered::NotYet => false,
+                    Answered::Opened { user_agent } => {
+                        self.user_agent = user_agent;
+                        true
+                    }
+                });
+                self.opened(is_opened)
             }
             Phase::Dialing(expected) => {
                 let verified = expected.verify(inbox);

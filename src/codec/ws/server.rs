@@ -11,6 +11,9 @@ use crate::reactor::outbox::Outbox;
 /// The length of a base64-encoded key of 16 bytes.
 const KEY_CHARS: usize = 24;
 
+/// Characters of a client's own name that are kept.
+const MAX_AGENT_CHARS: usize = 80;
+
 /// What a browser or a passer-by reads who opens the port in the address bar.
 const FRIENDLY_PAGE: &str = "\
 This is a Veylor endpoint. It speaks WebSocket, not plain HTTP.
@@ -32,21 +35,40 @@ pub struct Policy {
     pub full: bool,
 }
 
+/// What became of a request.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Answered {
+    /// It is not all there.
+    NotYet,
+    /// The connection is open.
+    Opened {
+        /// What the client calls itself, without control characters.
+        user_agent: Option<Box<str>>,
+    },
+}
+
+/// A request that was understood and agreed to.
+struct Agreed {
+    head_bytes: usize,
+    response: String,
+    user_agent: Option<Box<str>>,
+}
+
 /// A refusal: status and what was wrong.
 type Refusal = (u16, &'static str);
 
-/// Answers a request as soon as it is all there. Says whether the connection is open now.
+/// Answers a request as soon as it is all there.
 pub(super) fn answer(
     policy: &Policy,
     inbox: &mut Inbox,
     outbox: &mut Outbox,
-) -> Result<bool, Error> {
+) -> Result<Answered, Error> {
     match understand(policy, inbox.bytes()) {
-        Ok(None) => Ok(false),
-        Ok(Some((head_bytes, response))) => {
+        Ok(None) => Ok(Answered::NotYet),
+        Ok(Some(Agreed { head_bytes, response, user_agent })) => {
             inbox.take(head_bytes);
             outbox.push(response.as_bytes());
-            Ok(true)
+            Ok(Answered::Opened { user_agent })
         }
         Err((status, reason)) => {
             refuse(status, reason, outbox);
@@ -77,13 +99,17 @@ pub(super) fn refuse(status: u16, reason: &str, outbox: &mut Outbox) {
     outbox.push(body.as_bytes());
 }
 
-/// The length of the request and the response to it, `None` if more must come.
-fn understand(policy: &Policy, bytes: &[u8]) -> Result<Option<(usize, String)>, Refusal> {
+/// Reads a request and agrees to it, `None` if more must come.
+fn understand(policy: &Policy, bytes: &[u8]) -> Result<Option<Agreed>, Refusal> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = Request::new(&mut headers);
     let head = &bytes[..bytes.len().min(MAX_HEAD_BYTES)];
     match request.parse(head) {
-        Ok(Status::Complete(head_bytes)) => Ok(Some((head_bytes, agree(policy, &request)?))),
+        Ok(Status::Complete(head_bytes)) => {
+            let response = agree(policy, &request)?;
+            let user_agent = header(request.headers, "User-Agent").map(shown);
+            Ok(Some(Agreed { head_bytes, response, user_agent }))
+        }
         Ok(Status::Partial) if head.len() == MAX_HEAD_BYTES => {
             Err((431, "the request's head is above 16 KiB"))
         }
@@ -137,6 +163,13 @@ fn response(policy: &Policy, headers: &[Header<'_>], key: &[u8]) -> String {
     )
 }
 
+/// A client's own words, fit to be shown.
+fn shown(words: &[u8]) -> Box<str> {
+    let words = String::from_utf8_lossy(words);
+    let shown: String = words.chars().filter(|c| !c.is_control()).take(MAX_AGENT_CHARS).collect();
+    shown.into_boxed_str()
+}
+
 fn is_key(key: &[u8]) -> bool {
     key.len() == KEY_CHARS && data_encoding::BASE64.decode(key).is_ok_and(|bytes| bytes.len() == 16)
 }
@@ -157,14 +190,14 @@ mod tests {
         Connection: keep-alive, Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
         Sec-WebSocket-Version: 13\r\n\r\n";
 
-    fn answered(policy: &Policy, request: &str) -> (Result<bool, Error>, String) {
+    fn answered(policy: &Policy, request: &str) -> (Result<Answered, Error>, String) {
         let mut inbox = Inbox::default();
         let mut outbox = Outbox::default();
-        let mut result = Ok(false);
+        let mut result = Ok(Answered::NotYet);
         for byte in request.bytes() {
             inbox.push(&[byte]);
             result = answer(policy, &mut inbox, &mut outbox);
-            if result != Ok(false) {
+            if result != Ok(Answered::NotYet) {
                 break;
             }
         }
@@ -173,8 +206,8 @@ mod tests {
 
     fn status(request: &str) -> u16 {
         match answered(&Policy::default(), request).0 {
-            Ok(true) => 101,
-            Ok(false) => 0,
+            Ok(Answered::Opened { .. }) => 101,
+            Ok(Answered::NotYet) => 0,
             Err(Error::Refused { status, .. }) => status,
             Err(other) => panic!("{other}"),
         }
@@ -183,9 +216,21 @@ mod tests {
     #[test]
     fn request_of_the_rfc_is_accepted() {
         let (result, response) = answered(&Policy::default(), REQUEST);
-        assert_eq!(result, Ok(true));
+        assert_eq!(result, Ok(Answered::Opened { user_agent: None }));
         assert!(response.contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
         assert!(!response.contains("Sec-WebSocket-Protocol"));
+    }
+
+    #[test]
+    fn client_s_name_is_kept_short_and_without_control_characters() {
+        let name = format!("bot\t{}", "x".repeat(200));
+        let request = REQUEST.replace("Upgrade: W", &format!("User-Agent: {name}\r\nUpgrade: W"));
+        let Ok(Answered::Opened { user_agent: Some(shown) }) =
+            answered(&Policy::default(), &request).0
+        else {
+            panic!("not opened")
+        };
+        assert_eq!(*shown, format!("bot{}", "x".repeat(77)));
     }
 
     #[test]

@@ -1,0 +1,3 @@
+//! What is going on, as data and as text.
+
+pub mod snapshot;

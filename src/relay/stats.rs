@@ -1,0 +1,275 @@
+//! What is going on, as data. Looked at, never kept: nothing here is on the way of a message.
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::Relay;
+use super::channel::{Channel, WIRES};
+use super::conn::{Conn, Role, Stage};
+use super::settings::ChannelId;
+use super::source::{Source, State};
+use crate::codec::Wire;
+use crate::net::stream::Socket;
+
+/// A source and what has passed through it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SourceStats {
+    /// Its name.
+    pub name: String,
+    /// `dialing`, `opening`, `open`, `waiting` or `given_up`.
+    pub state: String,
+    /// Seconds in this state.
+    pub state_seconds: f64,
+    /// Seconds until the next dial, if it waits for that.
+    pub redial_seconds: Option<f64>,
+    /// Where it was reached, if it is.
+    pub peer: Option<String>,
+    /// Seconds between the last ping and its answer.
+    pub round_trip_seconds: Option<f64>,
+    /// Connections that were opened so far.
+    pub connects: u64,
+    /// Attempts and connections that failed since one proved stable.
+    pub failures: u32,
+    /// Why it was lost, or not reached, the last time.
+    pub last_error: Option<String>,
+    /// Messages it sent.
+    pub received_messages: u64,
+    /// Their payload bytes.
+    pub received_bytes: u64,
+    /// The largest of them, in bytes.
+    pub largest_bytes: u64,
+    /// Clients' messages that were sent to it, or are on their way.
+    pub forwarded_messages: u64,
+    /// Their payload bytes.
+    pub forwarded_bytes: u64,
+    /// Clients' messages that it did not get.
+    pub dropped_messages: u64,
+    /// Bytes of clients' messages that it has not taken yet.
+    pub outbox_bytes: u64,
+    /// Whether it is not read because a channel is full.
+    pub is_paused: bool,
+}
+
+/// A channel and what has passed through it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ChannelStats {
+    /// Its name.
+    pub name: String,
+    /// The sources that feed it.
+    pub sources: Vec<String>,
+    /// Clients that follow it now.
+    pub clients: u64,
+    /// Clients that have ever followed it.
+    pub clients_ever: u64,
+    /// Messages delivered, each counted once for each client.
+    pub sent_messages: u64,
+    /// Bytes sent to clients, handshakes and pings included.
+    pub sent_bytes: u64,
+    /// Messages its clients sent.
+    pub received_messages: u64,
+    /// Messages that clients did not get: dropped, or kept for one that went.
+    pub dropped_messages: u64,
+    /// The lag of the client that is furthest behind, in messages.
+    pub max_lag_messages: u64,
+    /// Whether it holds its sources back.
+    pub is_paused: bool,
+    /// What its backlogs hold, one for each wire.
+    pub backlogs: Vec<BacklogStats>,
+    /// Clients that have gone, by reason.
+    pub departures: Departures,
+}
+
+/// What a backlog holds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct BacklogStats {
+    /// `websocket` or `prefixed`.
+    pub wire: String,
+    /// Messages that some client has not got.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Messages it may hold.
+    pub max_messages: u64,
+    /// Bytes it may hold.
+    pub max_bytes: u64,
+}
+
+/// Clients that have gone, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Departures {
+    /// They said goodbye, or ended the connection.
+    pub closed: u64,
+    /// The connection broke.
+    pub broken: u64,
+    /// They did not answer a ping.
+    pub silent: u64,
+    /// They were too slow.
+    pub slow: u64,
+    /// They broke the protocol.
+    pub protocol: u64,
+    /// We said goodbye: the source was lost, the relay ended, the operator asked.
+    pub dismissed: u64,
+}
+
+/// A client that follows a channel.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ClientStats {
+    /// Its number, unique in the relay's life.
+    pub id: u64,
+    /// The channel it follows.
+    pub channel: String,
+    /// `websocket` or `prefixed`.
+    pub wire: String,
+    /// Its address, or its process for a Unix socket.
+    pub peer: String,
+    /// What it calls itself, if it does.
+    pub user_agent: Option<String>,
+    /// Seconds since it opened.
+    pub connected_seconds: f64,
+    /// Messages it has not got yet.
+    pub lag_messages: u64,
+    /// Bytes it has not got yet.
+    pub lag_bytes: u64,
+    /// Seconds that the oldest of them has waited.
+    pub lag_seconds: f64,
+    /// Messages it got.
+    pub sent_messages: u64,
+    /// Bytes sent to it.
+    pub sent_bytes: u64,
+    /// Messages it sent.
+    pub received_messages: u64,
+    /// Messages it lost.
+    pub dropped_messages: u64,
+    /// Whether its socket takes nothing at the moment.
+    pub is_blocked: bool,
+}
+
+impl<S: Socket> Relay<S> {
+    /// Every source, in the order of the settings.
+    pub fn source_stats(&self, now: Instant) -> Vec<SourceStats> {
+        self.sources.iter().map(|source| self.of_source(source, now)).collect()
+    }
+
+    /// Every channel, in the order of the settings.
+    pub fn channel_stats(&self, now: Instant) -> Vec<ChannelStats> {
+        self.channels.iter().map(|channel| self.of_channel(channel, now)).collect()
+    }
+
+    /// Every client that follows a channel.
+    pub fn client_stats(&self, now: Instant) -> Vec<ClientStats> {
+        let clients = self.channels.iter().flat_map(Channel::clients);
+        clients.filter_map(|key| self.of_client(self.conns.get(key)?, now)).collect()
+    }
+
+    fn of_source(&self, source: &Source, now: Instant) -> SourceStats {
+        let conn = source.key().and_then(|key| self.conns.get(key));
+        let tally = &source.tally;
+        SourceStats {
+            name: source.settings.name.clone(),
+            state: state_name(source.state).to_owned(),
+            state_seconds: seconds(now, source.state_since.unwrap_or(now)),
+            redial_seconds: match source.state {
+                State::Waiting(until) => Some(seconds(until, now)),
+                State::Dialing | State::Opening(_) | State::Open { .. } | State::GivenUp => None,
+            },
+            peer: conn.map(|conn| conn.peer.to_string()),
+            round_trip_seconds: conn
+                .and_then(|conn| conn.round_trip)
+                .map(|time| time.as_secs_f64()),
+            connects: tally.connects,
+            failures: source.backoff.failures(),
+            last_error: source.last_error.clone(),
+            received_messages: tally.received_messages,
+            received_bytes: tally.received_bytes,
+            largest_bytes: tally.largest_bytes,
+            forwarded_messages: tally.forwarded_messages,
+            forwarded_bytes: tally.forwarded_bytes,
+            dropped_messages: tally.dropped_messages,
+            outbox_bytes: conn.map_or(0, |conn| conn.outbox.len() as u64),
+            is_paused: source.held.is_some(),
+        }
+    }
+
+    fn of_channel(&self, channel: &Channel, now: Instant) -> ChannelStats {
+        let name_of = |id: &super::SourceId| self.sources[id.0].settings.name.clone();
+        let clients = channel.clients().filter_map(|key| self.conns.get(key));
+        let mut stats = ChannelStats {
+            name: channel.settings.name.clone(),
+            sources: channel.settings.sources.iter().map(name_of).collect(),
+            clients_ever: channel.clients_ever,
+            is_paused: channel.pause.is_some(),
+            backlogs: WIRES.map(|wire| of_backlog(channel, wire, now)).to_vec(),
+            departures: channel.departures,
+            ..channel.past.clone()
+        };
+        for client in clients.filter_map(|conn| self.of_client(conn, now)) {
+            stats.clients += 1;
+            stats.sent_messages += client.sent_messages;
+            stats.sent_bytes += client.sent_bytes;
+            stats.received_messages += client.received_messages;
+            stats.dropped_messages += client.dropped_messages;
+            stats.max_lag_messages = stats.max_lag_messages.max(client.lag_messages);
+        }
+        stats
+    }
+
+    fn of_client(&self, conn: &Conn<S>, now: Instant) -> Option<ClientStats> {
+        let Role::Client(ChannelId(channel)) = conn.role else { return None };
+        if matches!(conn.stage, Stage::Opening { .. } | Stage::Lingering { .. }) {
+            return None;
+        }
+        let channel = &self.channels[channel];
+        let backlog = channel.backlog(conn.wire());
+        let lag = backlog.lag(conn.cursor, now);
+        Some(ClientStats {
+            id: conn.id,
+            channel: channel.settings.name.clone(),
+            wire: wire_name(conn.wire()).to_owned(),
+            peer: conn.peer.to_string(),
+            user_agent: conn.codec.user_agent().map(str::to_owned),
+            connected_seconds: seconds(now, conn.opened_at),
+            lag_messages: lag.messages,
+            lag_bytes: lag.bytes,
+            lag_seconds: lag.age.as_secs_f64(),
+            sent_messages: conn.sent_messages(backlog),
+            sent_bytes: conn.tally.sent_bytes,
+            received_messages: conn.tally.received_messages,
+            dropped_messages: conn.tally.dropped_messages,
+            is_blocked: conn.is_blocked,
+        })
+    }
+}
+
+fn of_backlog(channel: &Channel, wire: Wire, now: Instant) -> BacklogStats {
+    let backlog = channel.backlog(wire);
+    let lag = backlog.lag(backlog.start(), now);
+    BacklogStats {
+        wire: wire_name(wire).to_owned(),
+        messages: lag.messages,
+        bytes: lag.bytes,
+        max_messages: channel.settings.max_queue_size as u64,
+        max_bytes: channel.settings.max_queue_bytes as u64,
+    }
+}
+
+fn seconds(later: Instant, earlier: Instant) -> f64 {
+    later.checked_duration_since(earlier).unwrap_or(Duration::ZERO).as_secs_f64()
+}
+
+fn wire_name(wire: Wire) -> &'static str {
+    match wire {
+        Wire::WebSocket => "websocket",
+        Wire::Prefixed => "prefixed",
+    }
+}
+
+fn state_name(state: State) -> &'static str {
+    match state {
+        State::Dialing => "dialing",
+        State::Opening(_) => "opening",
+        State::Open { .. } => "open",
+        State::Waiting(_) => "waiting",
+        State::GivenUp => "given_up",
+    }
+}
