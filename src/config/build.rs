@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use super::input::{Input, RebroadcastInput, SourceInput, UnixSocketInput, WebSocketInput};
+use super::input::{
+    AdminInput, Input, RebroadcastInput, SourceInput, UnixSocketInput, WebSocketInput,
+};
 use super::performance::Performance;
 use super::problem::{KeyPath, Problems};
 use super::settings::{Endpoint, Settings, Source};
@@ -21,6 +23,8 @@ const REBROADCAST: &str = "rebroadcast";
 const DEFAULT_HOST: &str = "0.0.0.0";
 const DEFAULT_REBROADCAST_PORT: u16 = 8765;
 const DEFAULT_MODE: u32 = 0o660;
+/// Who may steer the relay: its own user.
+const ADMIN_MODE: u32 = 0o600;
 
 /// Settings of an input. They are of use only if no problem was added.
 pub(super) fn build(input: Input, problems: &mut Problems) -> Settings {
@@ -29,6 +33,7 @@ pub(super) fn build(input: Input, problems: &mut Problems) -> Settings {
         sources: Vec::new(),
         channels: Vec::new(),
         endpoints: Vec::new(),
+        admin: Vec::new(),
         coalesce: performance.coalesce,
         warnings: Vec::new(),
     };
@@ -38,6 +43,7 @@ pub(super) fn build(input: Input, problems: &mut Problems) -> Settings {
     if rebroadcasts {
         builder.rebroadcast(input.rebroadcast);
     }
+    builder.admin(input.admin);
     builder.settings
 }
 
@@ -208,18 +214,43 @@ impl Builder<'_> {
         self.channel(ChannelSettings { allowed_origins, subprotocols, ..channel }, addresses);
     }
 
+    fn admin(&mut self, input: AdminInput) {
+        let path = KeyPath::default().key("admin");
+        if let Some((host, port)) = input.listen {
+            if host.parse().is_ok_and(|address: IpAddr| address.is_unspecified()) {
+                self.settings.warnings.push(format!(
+                    "{} is open to everyone who reaches this machine, without a password",
+                    path.key("listen")
+                ));
+            }
+            let address = Address::Tcp { host, port };
+            self.listen(path.key("listen"), &address);
+            self.settings.admin.push(address);
+        }
+        if let Some(socket) = input.unix_socket_path {
+            let address = unix_address(socket, Some(ADMIN_MODE));
+            self.listen(path.key("unix_socket_path"), &address);
+            self.settings.admin.push(address);
+        }
+    }
+
     fn channel(&mut self, channel: ChannelSettings, addresses: Vec<(KeyPath, Address)>) {
         let id = ChannelId(self.settings.channels.len());
         self.settings.channels.push(channel);
         for (path, address) in addresses {
-            let other = self.listening.iter().find(|(_, other)| overlap(other, &address));
-            if let Some((other, _)) = other.filter(|_| !self.problems.mention(&path)) {
-                let message = format!("{address} is taken by {other} already");
-                self.problems.add(path.clone(), message);
-            }
-            self.listening.push((path, address.clone()));
+            self.listen(path, &address);
             self.settings.endpoints.push(Endpoint { channel: id, address });
         }
+    }
+
+    /// Finds out whether an address is free in this file.
+    fn listen(&mut self, path: KeyPath, address: &Address) {
+        let other = self.listening.iter().find(|(_, other)| overlap(other, address));
+        if let Some((other, _)) = other.filter(|_| !self.problems.mention(&path)) {
+            let message = format!("{address} is taken by {other} already");
+            self.problems.add(path.clone(), message);
+        }
+        self.listening.push((path, address.clone()));
     }
 
     fn host_or_default(&mut self, key: &KeyPath, host: Option<String>, port: u16) -> String {

@@ -10,7 +10,7 @@ use super::section::{self, Section};
 use super::template::Template;
 use crate::relay::settings::{OnSourceLoss, SlowClient, UnixMessageType};
 
-pub(super) const TOP_KEYS: &[&str] = &["sources", "rebroadcast", "performance"];
+pub(super) const TOP_KEYS: &[&str] = &["sources", "rebroadcast", "admin", "performance"];
 pub(super) const SOURCE_KEYS: &[&str] = &[
     "name",
     "url",
@@ -39,6 +39,7 @@ pub(super) const REBROADCAST_KEYS: &[&str] = &[
 ];
 pub(super) const WEBSOCKET_KEYS: &[&str] = &["enabled", "host", "port", "allowed_origins"];
 pub(super) const UNIX_SOCKET_KEYS: &[&str] = &["enabled", "path", "mode"];
+pub(super) const ADMIN_KEYS: &[&str] = &["listen", "unix_socket_path"];
 pub(super) const PERFORMANCE_KEYS: &[&str] = &[
     "max_queue_size",
     "max_queue_bytes",
@@ -69,6 +70,7 @@ const MAX_SOCKET_PATH: usize = 107;
 pub(super) struct Input {
     pub(super) sources: Vec<SourceInput>,
     pub(super) rebroadcast: RebroadcastInput,
+    pub(super) admin: AdminInput,
     pub(super) performance: PerformanceInput,
 }
 
@@ -125,6 +127,13 @@ pub(super) struct UnixSocketInput {
     pub(super) mode: Option<u32>,
 }
 
+/// `admin`.
+#[derive(Debug, Default)]
+pub(super) struct AdminInput {
+    pub(super) listen: Option<(String, u16)>,
+    pub(super) unix_socket_path: Option<PathBuf>,
+}
+
 /// `performance`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct PerformanceInput {
@@ -146,6 +155,7 @@ pub(super) fn read(tree: Raw, problems: &mut Problems) -> Input {
     let input = section::read(tree, KeyPath::default(), TOP_KEYS, problems, |top| Input {
         sources: top.sections("sources", SOURCE_KEYS, source).unwrap_or_default(),
         rebroadcast: top.section("rebroadcast", REBROADCAST_KEYS, rebroadcast).unwrap_or_default(),
+        admin: top.section("admin", ADMIN_KEYS, admin).unwrap_or_default(),
         performance: top.section("performance", PERFORMANCE_KEYS, performance).unwrap_or_default(),
     });
     input.unwrap_or_default()
@@ -182,6 +192,20 @@ fn rebroadcast(section: &mut Section<'_>) -> RebroadcastInput {
             mode: section.mode("mode"),
         }),
         manners: manners(section),
+    }
+}
+
+fn admin(section: &mut Section<'_>) -> AdminInput {
+    let expected = "HOST:PORT, such as 127.0.0.1:9464";
+    AdminInput {
+        listen: section.parsed("listen", expected, |text| {
+            let (host, port) = text.rsplit_once(':')?;
+            let host = host.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(host);
+            let port = port.parse().ok().filter(|port| *port != 0)?;
+            let known = is_host_name(host) || host.parse::<IpAddr>().is_ok();
+            known.then(|| (host.to_owned(), port))
+        }),
+        unix_socket_path: socket_path(section, "unix_socket_path"),
     }
 }
 

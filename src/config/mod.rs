@@ -86,6 +86,7 @@ mod tests {
             input::REBROADCAST_KEYS,
             input::WEBSOCKET_KEYS,
             input::UNIX_SOCKET_KEYS,
+            input::ADMIN_KEYS,
             input::PERFORMANCE_KEYS,
         ];
         let has_line_for = |key: &str| {

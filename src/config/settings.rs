@@ -16,6 +16,8 @@ pub struct Settings {
     pub channels: Vec<ChannelSettings>,
     /// Where clients connect.
     pub endpoints: Vec<Endpoint>,
+    /// Where operators look (TCP) and steer (Unix).
+    pub admin: Vec<Address>,
     /// How long a busy turn lingers before it reads; zero: never.
     pub coalesce: Duration,
     /// What works but should be known, a sentence each.
