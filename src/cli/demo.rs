@@ -45,9 +45,10 @@ pub(super) fn demo(args: &Args) -> Result<(), Failure> {
     let unix = args.unix.clone().unwrap_or_else(default);
     limits::raise_descriptors();
     let settings = relay::demo_settings(feed_address, port, &unix)?;
+    let signals = run::catch_signals()?;
     let daemon = Daemon::new(settings).map_err(Failure::Daemon)?;
     let _ = write!(io::stdout(), "{}", invitation(port, &unix.display().to_string()));
-    run::watch_and_run(daemon)
+    run::tell_and_run(signals, daemon)
 }
 
 /// A port that was free a moment ago.

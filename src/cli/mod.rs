@@ -30,7 +30,7 @@ be bound."
 )]
 struct Cli {
     /// The configuration [default: config.yaml in this folder]
-    #[arg(short, long, value_name = "FILE", global = true)]
+    #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Logs more: what peers do wrong, every dial
     #[arg(short, long, global = true)]
@@ -46,7 +46,7 @@ enum Command {
     /// Relays one service without a configuration file
     Relay(relay::Args),
     /// Tells all that is wrong with a configuration, or what it comes to
-    Check,
+    Check(check::Args),
 }
 
 /// Why a command ended other than well. Printed in one place, as `veylor: …`.
@@ -85,9 +85,9 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
-    let config = cli.config.unwrap_or_else(|| DEFAULT_CONFIG.into());
+    let config = |named: Option<PathBuf>| named.unwrap_or_else(|| DEFAULT_CONFIG.into());
     match cli.command {
-        Some(Command::Check) => check::check(&config),
+        Some(Command::Check(args)) => check::check(&config(args.config.or(cli.config))),
         Some(Command::Demo(args)) => {
             logging::start(cli.verbose);
             demo::demo(&args)
@@ -98,7 +98,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         }
         None => {
             logging::start(cli.verbose);
-            run::run(config::load(&config).map_err(Failure::Config)?)
+            run::run(config::load(&config(cli.config)).map_err(Failure::Config)?)
         }
     }
 }

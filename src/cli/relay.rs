@@ -35,7 +35,21 @@ pub(super) fn settings(args: &Args) -> Result<Settings, Failure> {
         let path = path.to_str().ok_or_else(|| Failure::Usage("--unix is not UTF-8".to_owned()))?;
         lines.push(format!("    unix_socket_path: {}", quoted(path)));
     }
-    config::parse(&lines.join("\n")).map_err(Failure::Config)
+    config::parse(&lines.join("\n")).map_err(|error| in_arguments(&error))
+}
+
+/// The first problem of a configuration that nobody wrote, by the argument it comes from.
+fn in_arguments(error: &config::Error) -> Failure {
+    let config::Error::Problems { problems, .. } = error else {
+        return Failure::Usage(error.to_string());
+    };
+    let arguments = [("url", "URL"), ("websocket_", "--ws"), ("unix_", "--unix")];
+    let argument_of = |path: &str| {
+        let key = path.rsplit('.').next().unwrap_or_default();
+        arguments.iter().find(|(start, _)| key.starts_with(start)).map_or("", |(_, name)| name)
+    };
+    let told = problems.iter().map(|p| format!("{}: {}", argument_of(&p.path), p.message)).next();
+    Failure::Usage(told.unwrap_or_default())
 }
 
 /// The settings of the demo: a quick redial, since the feed is near.
@@ -94,5 +108,8 @@ mod tests {
     fn wrong_address_is_a_usage_error() {
         let args = Args { url: "ws://x".into(), ws: Some("nonsense".into()), unix: None };
         assert!(matches!(settings(&args), Err(Failure::Usage(_))));
+        let args = Args { url: "nonsense".into(), ws: None, unix: None };
+        let error = settings(&args).unwrap_err().to_string();
+        assert!(error.starts_with("veylor: URL: is not a URL"), "{error}");
     }
 }

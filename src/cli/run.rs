@@ -1,9 +1,12 @@
 //! `veylor [-c FILE]`: relays until it is told to stop.
 
+use std::io;
+
 use super::Failure;
 use crate::config::plan::{self, rounded_size};
 use crate::config::settings::Settings;
-use crate::daemon::{Daemon, limits, signals};
+use crate::daemon::signals::Caught;
+use crate::daemon::{Daemon, limits};
 use crate::relay::Outcome;
 
 /// Descriptors that are not clients: sources, listeners, log, poller.
@@ -12,17 +15,26 @@ const OTHER_DESCRIPTORS: u64 = 64;
 /// Runs a relay in this thread.
 pub(super) fn run(settings: Settings) -> Result<(), Failure> {
     announce(&settings);
+    let signals = catch_signals()?;
     let daemon = Daemon::new(settings).map_err(Failure::Daemon)?;
     for (channel, address) in daemon.addresses() {
         log::info!("channel {channel}: listening at {address}");
     }
-    watch_and_run(daemon)
+    tell_and_run(signals, daemon)
+}
+
+/// Catches signals before there is anything that they would leave behind.
+pub(super) fn catch_signals() -> Result<Caught, Failure> {
+    Caught::new().map_err(cannot_watch)
+}
+
+fn cannot_watch(error: io::Error) -> Failure {
+    Failure::System("cannot watch for signals".to_owned(), error)
 }
 
 /// Runs a relay whose addresses have been told already.
-pub(super) fn watch_and_run(daemon: Daemon) -> Result<(), Failure> {
-    signals::watch(daemon.post())
-        .map_err(|error| Failure::System("cannot watch for signals".to_owned(), error))?;
+pub(super) fn tell_and_run(signals: Caught, daemon: Daemon) -> Result<(), Failure> {
+    signals.tell(daemon.post()).map_err(cannot_watch)?;
     match daemon.run().map_err(Failure::Daemon)? {
         Outcome::Asked => {
             log::info!("ended");
@@ -51,8 +63,8 @@ fn announce(settings: &Settings) {
     let wanted = wanted.sum::<u64>() + OTHER_DESCRIPTORS;
     if descriptors.is_some_and(|descriptors| descriptors < wanted) {
         log::warn!(
-            "only {} descriptors may be open, max_clients allows {wanted}: raise LimitNOFILE or \
-             ulimit -n, or lower max_clients",
+            "only {} descriptors may be open, with all clients {wanted} are needed: raise \
+             LimitNOFILE or ulimit -n, or lower max_clients",
             descriptors.unwrap_or_default(),
         );
     }

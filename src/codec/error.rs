@@ -10,7 +10,7 @@ pub enum Error {
         /// The HTTP status it was answered with.
         status: u16,
         /// What was wrong.
-        reason: &'static str,
+        reason: String,
     },
     /// A source did not agree to speak WebSocket.
     NotAccepted {

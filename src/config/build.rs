@@ -134,8 +134,8 @@ impl Builder<'_> {
         }
         taken.insert(REBROADCAST.to_owned());
         let name_of = |(input, url): (&SourceInput, &Option<WsUrl>)| {
-            let host = || url.as_ref().map_or("source", |url| url.host());
-            input.name.clone().unwrap_or_else(|| unused_name(host(), &mut taken))
+            let host = || url.as_ref().map_or_else(|| "source".to_owned(), host_name);
+            input.name.clone().unwrap_or_else(|| unused_name(&host(), &mut taken))
         };
         inputs.iter().zip(urls).map(name_of).collect()
     }
@@ -316,6 +316,12 @@ fn check_ca_file(path: &Path) -> Result<(), String> {
 
 fn unix_address(path: PathBuf, mode: Option<u32>) -> Address {
     Address::Unix { path, mode: mode.unwrap_or(DEFAULT_MODE) }
+}
+
+/// The host of a url; an address says little without its port.
+fn host_name(url: &WsUrl) -> String {
+    let is_address = url.host().parse::<IpAddr>().is_ok();
+    if is_address { format!("{}:{}", url.host(), url.port()) } else { url.host().to_owned() }
 }
 
 /// `host`, or `host-2` and so on if that is taken.

@@ -6,7 +6,14 @@ use super::settings::{Endpoint, Settings, Source};
 pub use super::value::rounded_size;
 use crate::net::listener::Address;
 use crate::relay::MAX_CLIENT_OUTBOX_BYTES;
-use crate::relay::settings::{ChannelId, ChannelSettings, SlowClient, SourceId};
+use crate::relay::settings::{ChannelId, ChannelSettings, SourceId};
+
+/// Bytes of the program without sources and clients: its code, as far as it is used, and the
+/// system's libraries.
+const PROGRAM_BYTES: u64 = 4 << 20;
+
+/// Bytes that a backlog keeps of each message besides the message.
+const MARK_BYTES: u64 = 24;
 
 /// Bytes of a client that is quiet: its place in the table, its small buffers.
 const CLIENT_BYTES: u64 = 1536;
@@ -14,8 +21,8 @@ const CLIENT_BYTES: u64 = 1536;
 /// Bytes of a source that is quiet: its read buffer, its TLS state, its share of the table.
 const SOURCE_BYTES: u64 = 192 * 1024;
 
-/// Bytes a client's outbox may hold and grow to: handshake, pongs, close.
-const OUTBOX_BYTES: u64 = 2 * MAX_CLIENT_OUTBOX_BYTES as u64;
+/// Bytes a client's outbox may grow to: answers, and the rest of a frame once begun.
+const OUTBOX_BYTES: u64 = 4 * MAX_CLIENT_OUTBOX_BYTES as u64;
 
 /// What a configuration comes to. `Display` tells it in some lines, without secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,14 +154,20 @@ pub fn worst_case_bytes(settings: &Settings) -> u64 {
 }
 
 fn shares(settings: &Settings) -> Vec<Share> {
-    let mut shares = Vec::new();
+    let mut shares = vec![Share {
+        what: "the program itself".to_owned(),
+        steady_bytes: PROGRAM_BYTES,
+        worst_bytes: PROGRAM_BYTES,
+    }];
     for (id, channel) in (0..).map(ChannelId).zip(&settings.channels) {
         let largest = bytes(settings.largest_message(channel));
+        let marks = bytes(channel.max_queue_size) * MARK_BYTES;
         for wire in wires(settings, id) {
             shares.push(Share {
                 what: format!("backlog of {} ({wire})", channel.name),
-                steady_bytes: bytes(channel.max_queue_bytes),
-                worst_bytes: bytes(channel.max_queue_bytes) + largest,
+                steady_bytes: bytes(channel.max_queue_bytes) + marks,
+                // Messages that just do not fit twice into a segment leave half of each empty.
+                worst_bytes: 2 * bytes(channel.max_queue_bytes) + largest + marks,
             });
         }
     }
@@ -175,20 +188,15 @@ fn shares(settings: &Settings) -> Vec<Share> {
         shares.push(Share {
             what: format!("{clients} clients of {}", endpoint.address),
             steady_bytes: clients * CLIENT_BYTES,
-            worst_bytes: clients * worst_client_bytes(channel, settings.largest_message(channel)),
+            worst_bytes: clients * worst_client_bytes(channel),
         });
     }
     shares
 }
 
-/// A client in the middle of its largest message, that does not read what it is answered. One that
-/// may lose messages keeps the rest of the one it has begun to get.
-fn worst_client_bytes(channel: &ChannelSettings, largest_message: usize) -> u64 {
-    let rest = match channel.slow_client {
-        SlowClient::Disconnect => 0,
-        SlowClient::DropOldest => bytes(largest_message),
-    };
-    CLIENT_BYTES + bytes(channel.max_client_message_size) + OUTBOX_BYTES + rest
+/// A client in the middle of its largest message, that does not read what it is answered.
+fn worst_client_bytes(channel: &ChannelSettings) -> u64 {
+    CLIENT_BYTES + bytes(channel.max_client_message_size) + OUTBOX_BYTES
 }
 
 /// The wires that a channel is encoded for.
@@ -196,7 +204,7 @@ fn wires(settings: &Settings, id: ChannelId) -> impl Iterator<Item = &'static st
     let is_tcp = |endpoint: &Endpoint| matches!(endpoint.address, Address::Tcp { .. });
     let tcp = settings.endpoints_of(id).any(is_tcp);
     let unix = settings.endpoints_of(id).any(|endpoint| !is_tcp(endpoint));
-    tcp.then_some("WebSocket").into_iter().chain(unix.then_some("Prefixed"))
+    tcp.then_some("WebSocket").into_iter().chain(unix.then_some("Unix"))
 }
 
 fn bytes(size: usize) -> u64 {
@@ -225,14 +233,16 @@ rebroadcast: {unix_socket: {path: /tmp/all.sock}, read_only: true, max_clients: 
     #[test]
     fn worst_case_counts_backlogs_sources_and_clients() {
         let settings = parse(TEXT).unwrap();
-        let backlogs = 3 * (MIB + 16 * MIB);
+        let marks = 1000 * MARK_BYTES;
+        let backlogs = 3 * (2 * MIB + 16 * MIB + marks);
         let outboxes = 2 * (MIB + MIB) + 2 * MIB;
         let sources = 2 * (SOURCE_BYTES + 2 * 16 * MIB) + outboxes;
         let clients = (100 + 100 + 10) * (CLIENT_BYTES + MIB + OUTBOX_BYTES);
-        assert_eq!(worst_case_bytes(&settings), backlogs + sources + clients);
+        assert_eq!(worst_case_bytes(&settings), PROGRAM_BYTES + backlogs + sources + clients);
         let plan = settings.plan();
         assert_eq!(plan.worst_bytes(), worst_case_bytes(&settings));
-        assert_eq!(plan.steady_bytes(), 3 * MIB + 2 * SOURCE_BYTES + 210 * CLIENT_BYTES);
+        let steady = PROGRAM_BYTES + 3 * (MIB + marks) + 2 * SOURCE_BYTES + 210 * CLIENT_BYTES;
+        assert_eq!(plan.steady_bytes(), steady);
     }
 
     #[test]
@@ -246,15 +256,16 @@ channel a, fed by a
 channel rebroadcast, fed by a, b
   unix:/tmp/all.sock (mode 0660), at most 10 clients
 memory                                    steady    at worst
-  backlog of a (WebSocket)                 1 MiB      17 MiB
-  backlog of a (Prefixed)                  1 MiB      17 MiB
-  backlog of rebroadcast (Prefixed)        1 MiB      17 MiB
+  the program itself                       4 MiB       4 MiB
+  backlog of a (WebSocket)                 1 MiB      18 MiB
+  backlog of a (Unix)                      1 MiB      18 MiB
+  backlog of rebroadcast (Unix)            1 MiB      18 MiB
   source a                               192 KiB    36.2 MiB
   source b                               192 KiB    34.2 MiB
-  100 clients of ws://127.0.0.1:8765     150 KiB     113 MiB
-  100 clients of unix:/tmp/a.sock        150 KiB     113 MiB
-  10 clients of unix:/tmp/all.sock        15 KiB    11.3 MiB
-  in all                                 3.7 MiB     358 MiB";
+  100 clients of ws://127.0.0.1:8765     150 KiB     125 MiB
+  100 clients of unix:/tmp/a.sock        150 KiB     125 MiB
+  10 clients of unix:/tmp/all.sock        15 KiB    12.5 MiB
+  in all                                 7.8 MiB     391 MiB";
         assert_eq!(parse(TEXT).unwrap().plan().to_string(), expected);
     }
 

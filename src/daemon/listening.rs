@@ -24,6 +24,7 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) struct Listening {
     endpoints: Vec<Endpoint>,
     accepted_this_turn: usize,
+    next_place: usize,
 }
 
 /// A new client, and what it came for.
@@ -59,7 +60,7 @@ impl Listening {
                 endpoints.push(Endpoint::new(listener, endpoint.channel));
             }
         }
-        Ok(Self { endpoints, accepted_this_turn: 0 })
+        Ok(Self { endpoints, accepted_this_turn: 0, next_place: 0 })
     }
 
     pub(super) fn addresses(&self) -> impl Iterator<Item = (ChannelId, String)> {
@@ -75,11 +76,16 @@ impl Listening {
 
     /// The next who has connected, `None` if nobody has or enough came in this turn.
     pub(super) fn accept(&mut self, now: Instant) -> Option<Arrival> {
-        if self.accepted_this_turn < ACCEPTS_PER_TURN {
-            let arrival = self.endpoints.iter_mut().find_map(|endpoint| endpoint.accept(now));
-            if arrival.is_some() {
+        let count = self.endpoints.len();
+        // Who was accepted from last is asked last, so that no endpoint keeps another waiting.
+        for place in (self.next_place..count).chain(0..self.next_place.min(count)) {
+            if self.accepted_this_turn == ACCEPTS_PER_TURN {
+                break;
+            }
+            if let Some(arrival) = self.endpoints[place].accept(now) {
                 self.accepted_this_turn += 1;
-                return arrival;
+                self.next_place = place + 1;
+                return Some(arrival);
             }
         }
         self.accepted_this_turn = 0;

@@ -100,6 +100,7 @@ impl Daemon {
             }
             self.obey(now);
         }
+        self.relay.log_tallies();
         Ok(self.relay.outcome().unwrap_or(Outcome::Asked))
     }
 

@@ -18,13 +18,27 @@ pub enum Signal {
     Reload,
 }
 
-/// Sends a letter for each signal from now on.
-pub fn watch(post: Post<Letter>) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-    let forward = move || {
-        for signal in signals.forever() {
-            post.send(Letter::Signal(if signal == SIGHUP { Signal::Reload } else { Signal::Stop }));
-        }
-    };
-    thread::Builder::new().name("veylor-signals".to_owned()).spawn(forward).map(drop)
+/// Signals that are caught from now on and wait to be told of.
+#[derive(Debug)]
+pub struct Caught {
+    signals: Signals,
+}
+
+impl Caught {
+    /// Catches the operator's signals: none ends the process any more before its sockets are
+    /// removed.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { signals: Signals::new([SIGTERM, SIGINT, SIGHUP])? })
+    }
+
+    /// Sends a letter for each, also for those that have come already.
+    pub fn tell(mut self, post: Post<Letter>) -> io::Result<()> {
+        let forward = move || {
+            for signal in self.signals.forever() {
+                let wish = if signal == SIGHUP { Signal::Reload } else { Signal::Stop };
+                post.send(Letter::Signal(wish));
+            }
+        };
+        thread::Builder::new().name("veylor-signals".to_owned()).spawn(forward).map(drop)
+    }
 }

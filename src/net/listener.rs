@@ -1,11 +1,12 @@
 //! Where clients connect: TCP and Unix sockets.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener, ToSocketAddrs};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
+use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
 
 use mio::net::{TcpListener, UnixListener};
@@ -102,9 +103,7 @@ impl Listener {
         match self {
             Self::Tcp(listener) => {
                 let (stream, address) = listener.accept()?;
-                // Without it, small messages wait for the acknowledgement of those before.
-                stream.set_nodelay(true)?;
-                Ok(Accepted::Tcp(Stream::Tcp(stream), address))
+                Ok(Accepted::Tcp(Stream::client(stream), address))
             }
             Self::Unix(listener, _) => {
                 let (stream, _) = listener.accept()?;
@@ -131,19 +130,39 @@ fn bind_tcp(host: &str, port: u16) -> io::Result<Vec<Listener>> {
         reason = "before the loop starts there is nobody to block"
     )]
     let addresses = (host, port).to_socket_addrs()?;
+    let mut seen = HashSet::new();
     let mut listeners = Vec::new();
-    for address in addresses {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-        socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(ACCEPT_QUEUE)?;
-        listeners.push(Listener::Tcp(TcpListener::from_std(StdTcpListener::from(socket))));
+    let mut absent = None;
+    for address in addresses.filter(|address| seen.insert(*address)) {
+        match listen_tcp(address) {
+            Ok(listener) => listeners.push(listener),
+            // A name may have an address of a family that this machine does not have.
+            Err(error) if is_absent(&error) => absent = Some(error),
+            Err(error) => return Err(error),
+        }
         if port == 0 {
             break;
         }
     }
-    Ok(listeners)
+    match absent {
+        Some(error) if listeners.is_empty() => Err(error),
+        _ => Ok(listeners),
+    }
+}
+
+fn listen_tcp(address: SocketAddr) -> io::Result<Listener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(ACCEPT_QUEUE)?;
+    Ok(Listener::Tcp(TcpListener::from_std(StdTcpListener::from(socket))))
+}
+
+/// Whether this machine does not have an address, or its family.
+fn is_absent(error: &io::Error) -> bool {
+    let no_family = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(no_family)
 }
 
 fn bind_unix(path: &Path, mode: u32) -> Result<Listener, BindCause> {
@@ -171,8 +190,15 @@ fn remove_dead_socket(path: &Path) -> Result<(), BindCause> {
         Ok(metadata) if !metadata.file_type().is_socket() => return Err(BindCause::NotASocket),
         Ok(_) => {}
     }
-    match StdUnixStream::connect(path) {
-        Ok(_) => Err(BindCause::InUse),
+    let connect = || {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket.connect(&SockAddr::unix(path)?)
+    };
+    match connect() {
+        Ok(()) => Err(BindCause::InUse),
+        // Its owner is there, and busy.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(BindCause::InUse),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             fs::remove_file(path).map_err(BindCause::Io)
         }

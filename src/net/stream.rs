@@ -6,14 +6,27 @@ use std::net::Shutdown;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
+use socket2::SockRef;
 
 #[cfg(feature = "tls")]
 use super::tls::TlsStream;
+
+/// Bytes to a client that the system takes and has not sent yet, at most. More would hide how far
+/// the client is behind, and stand in the way of our last words.
+const UNSENT_BYTES: u32 = 512 * 1024;
+/// The same for last words.
+const RESERVE_BYTES: u32 = 2 * 1024 * 1024;
 
 /// What the relay needs of a connection; tests have one in memory.
 pub trait Socket: Read + Write {
     /// Says that nothing more will be written. Reading goes on.
     fn finish(&mut self) -> io::Result<()>;
+
+    /// Lets the system take more than it usually does from now on: last words to a peer that is
+    /// slow to read, which the system then delivers when we have gone. Not every kind has one.
+    fn open_reserve(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A non-blocking connection.
@@ -29,6 +42,15 @@ pub enum Stream {
 }
 
 impl Stream {
+    /// A client's TCP connection. Its options are a matter of speed and fairness: without them it
+    /// works, too.
+    pub fn client(stream: TcpStream) -> Self {
+        // Small messages do not wait for the acknowledgement of those before.
+        let _ = stream.set_nodelay(true);
+        let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES);
+        Self::Tcp(stream)
+    }
+
     /// Asks to be told of readiness in both directions.
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         self.source().register(registry, token, Interest::READABLE | Interest::WRITABLE)
@@ -96,6 +118,15 @@ impl Socket for Stream {
             Self::Unix(stream) => stream.shutdown(Shutdown::Write),
             #[cfg(feature = "tls")]
             Self::Tls(stream) => stream.finish(),
+        }
+    }
+
+    fn open_reserve(&mut self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => SockRef::from(&*stream).set_tcp_notsent_lowat(RESERVE_BYTES),
+            Self::Unix(_) => Ok(()),
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => Ok(()),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use mio::net::TcpStream;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::{CertificateError, ClientConfig, ClientConnection, Error as TlsError, RootCertStore};
 
 /// How to recognise sources: the built-in roots and those of a file.
 #[derive(Clone, Debug)]
@@ -30,6 +30,8 @@ pub enum RootsError {
 pub struct TlsStream {
     socket: TcpStream,
     session: ClientConnection,
+    /// What broke the session; plaintext from before it is handed out first.
+    broken: Option<io::Error>,
 }
 
 impl TlsConnector {
@@ -53,8 +55,23 @@ impl TlsConnector {
         let name = ServerName::try_from(host.to_owned())?;
         let session = ClientConnection::new(Arc::clone(&self.config), name)
             .expect("the configuration is complete");
-        Ok(TlsStream { socket, session })
+        Ok(TlsStream { socket, session, broken: None })
     }
+}
+
+/// What is wrong and what to do about it, for the errors that people meet.
+fn plain(error: &TlsError) -> String {
+    let remedy = if let TlsError::InvalidCertificate(CertificateError::UnknownIssuer) = error {
+        "; name its authority in ca_file if you trust it"
+    } else if let TlsError::InvalidCertificate(CertificateError::Other(_)) = error {
+        "; perhaps the service presents an authority's own certificate instead of one that the \
+         authority has issued"
+    } else if let TlsError::InvalidMessage(_) = error {
+        "; perhaps this port does not speak TLS: is it ws://?"
+    } else {
+        ""
+    };
+    format!("{error}{remedy}")
 }
 
 fn add_roots(roots: &mut RootCertStore, path: &Path) -> Result<(), RootsError> {
@@ -95,7 +112,8 @@ impl TlsStream {
         if let Err(error) = processed {
             // The alert tells the source; if it cannot be sent, the end of the stream must do.
             let _ = self.send();
-            return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+            self.broken = Some(io::Error::new(io::ErrorKind::InvalidData, plain(&error)));
+            return Ok(true);
         }
         Ok(count > 0)
     }
@@ -115,6 +133,9 @@ impl Read for TlsStream {
             match self.session.reader().read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return result,
+            }
+            if let Some(error) = self.broken.take() {
+                return Err(error);
             }
             let is_open = self.receive()?;
             self.answer()?;

@@ -203,10 +203,9 @@ impl Backlog {
             .back()
             .is_some_and(|last| last.bytes.len() + frame_bytes <= last.bytes.capacity());
         if !has_room {
-            let bytes = match self.spare.pop() {
-                Some(spare) if frame_bytes <= spare.capacity() => spare,
-                _ => Vec::with_capacity(frame_bytes.max(SEGMENT_BYTES)),
-            };
+            let spare = if frame_bytes <= SEGMENT_BYTES { self.spare.pop() } else { None };
+            let new = || Vec::with_capacity(frame_bytes.max(SEGMENT_BYTES));
+            let bytes = spare.unwrap_or_else(new);
             self.segments.push_back(Segment { start: self.end, bytes });
         }
         &mut self.segments.back_mut().expect("one was just pushed").bytes

@@ -24,8 +24,6 @@ pub(super) struct Channel {
     pub(super) pause: Option<Pause>,
     policy: Arc<ws::Policy>,
     policy_when_full: Arc<ws::Policy>,
-    /// Clients were turned away since there was room.
-    pub(super) is_full: bool,
     pub(super) clients_ever: u64,
     /// What clients got that have gone.
     pub(super) past: ChannelStats,
@@ -42,6 +40,8 @@ pub(super) struct Broadcast {
     pub(super) dropping: Vec<Key>,
     /// All connections of this wire, also those who are coming or going.
     pub(super) population: usize,
+    /// Clients were turned away since there was room.
+    pub(super) is_full: bool,
     /// The position before which nothing may be evicted: a client that has not got it is
     /// entitled to it. Exact after a survey; cursors move in between only forwards.
     pub(super) entitled: Cursor,
@@ -71,7 +71,6 @@ impl Channel {
             pause: None,
             policy_when_full: Arc::new(ws::Policy { full: true, ..policy.clone() }),
             policy: Arc::new(policy),
-            is_full: false,
             clients_ever: 0,
             past: ChannelStats::default(),
             departures: Departures::default(),
@@ -160,6 +159,7 @@ impl Broadcast {
             clients: Vec::new(),
             dropping: Vec::new(),
             population: 0,
+            is_full: false,
             entitled: Cursor::default(),
         }
     }

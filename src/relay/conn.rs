@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::MAX_CLIENT_OUTBOX_BYTES;
 use super::backlog::{Backlog, Cursor};
 use super::settings::{ChannelId, SourceId};
 use crate::codec::{Codec, Event, Wire};
@@ -73,6 +74,10 @@ pub(super) struct Conn<S> {
     pub(super) place: usize,
     /// The last write would have blocked.
     pub(super) is_blocked: bool,
+    /// A write was refused, and none has succeeded since: the next that does is a sign of life.
+    pub(super) was_refused: bool,
+    /// Writing has failed. What the peer has sent before it went is still read.
+    pub(super) broken: Option<io::ErrorKind>,
     /// It is in the list of those to be flushed.
     pub(super) is_queued: bool,
     /// Why it is read no further, if it is not.
@@ -184,7 +189,7 @@ impl<S: Socket> Conn<S> {
     /// Sends what is owed: the rest of a frame once begun, the outbox, the backlog.
     pub(super) fn flush(&mut self, backlog: Option<&Backlog>) -> io::Result<Flushed> {
         let backlog = if self.is_following() { backlog } else { None };
-        while !self.is_blocked {
+        while !self.is_blocked && self.broken.is_none() {
             match self.write_once(backlog) {
                 Ok(0) => match self.stream.flush() {
                     Ok(()) => return Ok(Flushed::All),
@@ -245,19 +250,26 @@ impl<S: Socket> Conn<S> {
     fn note(&mut self, error: io::Error) -> io::Result<()> {
         if error.kind() == io::ErrorKind::WouldBlock {
             self.is_blocked = true;
+            self.was_refused = true;
         } else if error.kind() != io::ErrorKind::Interrupted {
             return Err(error);
         }
         Ok(())
     }
 
-    /// Makes the rest of a frame once begun its own, so that the backlog is needed no more.
-    pub(super) fn carry_rest(&mut self, backlog: &Backlog) {
+    /// Makes the rest of a frame once begun its own, so that the backlog is needed no more. Says
+    /// whether it could: a rest that is too large to be kept for one client alone is lost, and
+    /// nothing can be said to the client any more.
+    pub(super) fn carry_rest(&mut self, backlog: &Backlog) -> bool {
         let rest = backlog.rest_of_frame(self.cursor);
+        if rest.len() > MAX_CLIENT_OUTBOX_BYTES {
+            return false;
+        }
         if !rest.is_empty() {
             self.outbox.push_front(rest);
             self.cursor = self.cursor.advanced(rest.len());
         }
+        true
     }
 
     /// The messages it has got whole.

@@ -7,13 +7,15 @@ use std::fmt::{self, Display};
 use std::io;
 use std::time::{Duration, Instant};
 
+use log::Level;
+
 use super::backlog::Backlog;
-use super::conn::{Conn, Goodbye, Role, Stage};
+use super::conn::{Conn, Goodbye, Role, Stage, Wait};
 use super::settings::{ChannelId, OnSourceLoss, SourceId};
 use super::source::State;
 use super::stats::{ChannelStats, Departures};
 use super::{DRAIN, HANDSHAKE_TIMEOUT, LINGER, Outcome, PING_INTERVAL, Relay};
-use crate::codec::{CloseReason, Error};
+use crate::codec::{CloseReason, Error, Wire};
 use crate::net::stream::Socket;
 use crate::reactor::table::Key;
 
@@ -23,7 +25,13 @@ const TRY_AGAIN_LATER: u16 = 1013;
 impl<S: Socket> Relay<S> {
     /// The peer has closed its writing side without a goodbye.
     pub(super) fn ended(&mut self, key: Key, now: Instant) {
-        self.part(key, Reason::Closed, &"closed without a goodbye", now);
+        let Some(conn) = self.conns.get(key) else { return };
+        // A Unix client has no other way to say it.
+        let why = match conn.wire() {
+            Wire::WebSocket => "closed without a goodbye",
+            Wire::Prefixed => "closed by the client",
+        };
+        self.part(key, Reason::Closed, &why, now);
         self.condemned.push(key);
     }
 
@@ -33,20 +41,45 @@ impl<S: Socket> Relay<S> {
         self.condemned.push(key);
     }
 
+    /// A peer takes no more. What it has sent before it went is read to the end first.
+    pub(super) fn broke_writing(&mut self, key: Key, error: &io::Error, now: Instant) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        match conn.stage {
+            Stage::Open | Stage::Draining { .. } => {
+                conn.broken = Some(error.kind());
+                self.ready.push(key);
+            }
+            Stage::Opening { .. } | Stage::Lingering { .. } => self.broke(key, error, now),
+        }
+    }
+
     /// The peer broke the protocol; the codec has put the answer into the outbox.
     pub(super) fn misbehaved(&mut self, key: Key, error: &Error, now: Instant) {
-        self.part(key, Reason::Protocol, error, now);
+        let limit = match (error, self.conns.get(key).map(|conn| conn.role)) {
+            (Error::TooLarge { .. }, Some(Role::Client(_))) => ", see max_client_message_size",
+            (Error::TooLarge { .. }, Some(Role::Source(_))) => ", see max_message_size",
+            _ => "",
+        };
+        let is_refusal = matches!(error, Error::Refused { status: 403, .. });
+        let reason = if is_refusal { Reason::Refused } else { Reason::Protocol };
+        self.part(key, reason, &format_args!("{error}{limit}"), now);
         self.linger(key, now + LINGER);
     }
 
-    /// The peer has answered a ping with silence.
+    /// The peer has answered a ping with silence, or taken nothing of what it is owed.
     pub(super) fn fall_silent(&mut self, key: Key, now: Instant) {
-        self.part(
-            key,
-            Reason::Silent,
-            &format_args!("silent for {} s after a ping", PING_INTERVAL.as_secs()),
-            now,
-        );
+        let Some(conn) = self.conns.get(key) else { return };
+        let seconds = PING_INTERVAL.as_secs();
+        match conn.wire() {
+            Wire::WebSocket => {
+                let why = format_args!("silent for {seconds} s after a ping");
+                self.part(key, Reason::Silent, &why, now);
+            }
+            Wire::Prefixed => {
+                let why = format_args!("took nothing for {seconds} s");
+                self.part(key, Reason::Silent, &why, now);
+            }
+        }
         self.condemned.push(key);
     }
 
@@ -81,6 +114,8 @@ impl<S: Socket> Relay<S> {
         self.part(key, Reason::Slow, &"too slow", now);
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.codec.close(TRY_AGAIN_LATER, &why, &mut conn.outbox);
+        // What is left to say reaches it when it reads again, also after we have let it go.
+        conn.is_blocked = conn.stream.open_reserve().is_err();
         self.linger(key, until);
     }
 
@@ -131,6 +166,7 @@ impl<S: Socket> Relay<S> {
     }
 
     /// Says why a connection ends and takes it out of everything it was part of. Does so once.
+    /// A client to which nothing can be said any more is condemned at once.
     fn part(&mut self, key: Key, reason: Reason, why: &dyn Display, now: Instant) {
         let Some(conn) = self.conns.get(key) else { return };
         match conn.role {
@@ -152,22 +188,43 @@ impl<S: Socket> Relay<S> {
         let name = &channel.settings.name;
         match conn.stage {
             Stage::Opening { .. } => {
-                log::debug!("client {name}#{} {}: not opened ({why})", conn.id, conn.peer);
+                let level = reason.level_of_stranger();
+                log::log!(level, "client {name}#{} {}: not opened ({why})", conn.id, conn.peer);
             }
             Stage::Open | Stage::Draining { .. } => {
                 let backlog = channel.backlog(conn.codec.wire());
                 let farewell = Farewell::of(conn, backlog);
-                log::info!("client {name}#{} {}: gone ({why}), {farewell}", conn.id, conn.peer);
-                conn.carry_rest(backlog);
+                let level = reason.level();
+                log::log!(
+                    level,
+                    "client {name}#{} {}: gone ({why}), {farewell}",
+                    conn.id,
+                    conn.peer
+                );
+                if !conn.carry_rest(backlog) {
+                    conn.outbox.clear();
+                    conn.broken = Some(io::ErrorKind::WriteZero);
+                    self.condemned.push(key);
+                }
                 farewell.add_to(&mut channel.past);
                 reason.count_in(&mut channel.departures);
-                let (wire, place) = (conn.codec.wire(), conn.place);
+                let (wire, place, wait) = (conn.codec.wire(), conn.place, conn.wait);
                 channel.leave(wire, place, &mut self.conns);
+                if wait == Some(Wait::ForSource) {
+                    self.forget_waiting(key, id);
+                }
             }
             Stage::Lingering { .. } => return,
         }
         if let Some(conn) = self.conns.get_mut(key) {
             conn.stage = Stage::Lingering { until: now, half_closed: false };
+        }
+    }
+
+    /// Takes a client off the lists of those who wait for a source of its channel.
+    fn forget_waiting(&mut self, key: Key, id: ChannelId) {
+        for source in &self.channels[id.0].settings.sources {
+            self.sources[source.0].waiting.retain(|waiting| *waiting != key);
         }
     }
 
@@ -184,6 +241,8 @@ impl<S: Socket> Relay<S> {
             self.fail_source(id, &format_args!("cannot open ({why})"), now);
             return;
         }
+        self.sources[id.0].down_since = Some(now);
+        self.tell_clients_of_loss(id, now);
         match self.sources[id.0].take_unsent() {
             0 => self.fail_source(id, &format_args!("lost ({why})"), now),
             unsent => {
@@ -210,7 +269,6 @@ impl<S: Socket> Relay<S> {
             log::error!("source {name}: {what}, given up after {attempts} attempts");
         }
         self.release_waiting(id);
-        self.tell_clients_of_loss(id, now);
         if self.sources.iter().all(|source| source.state == State::GivenUp) {
             log::error!("every source has given up, nothing is left to relay");
             self.drain(Outcome::AllSourcesGaveUp, now);
@@ -221,7 +279,8 @@ impl<S: Socket> Relay<S> {
     fn tell_clients_of_loss(&mut self, id: SourceId, now: Instant) {
         for n in 0..self.sources[id.0].channels.len() {
             let channel = &self.channels[self.sources[id.0].channels[n].0];
-            let is_up = |id: &SourceId| self.sources[id.0].open_key().is_some();
+            let is_up =
+                |other: &SourceId| *other != id && self.sources[other.0].open_key().is_some();
             let shall_close = channel.settings.on_source_loss == OnSourceLoss::Close;
             if shall_close && !channel.settings.sources.iter().any(is_up) {
                 let clients: Vec<_> = channel.clients().collect();
@@ -241,6 +300,8 @@ enum Reason {
     Silent,
     Slow,
     Protocol,
+    /// Its handshake was in order, but this endpoint does not want it.
+    Refused,
     Dismissed,
 }
 
@@ -280,6 +341,7 @@ struct Farewell {
     received_messages: u64,
     dropped_messages: u64,
     unsent_messages: u64,
+    unread_bytes: u64,
 }
 
 impl Farewell {
@@ -290,6 +352,7 @@ impl Farewell {
             received_messages: conn.tally.received_messages,
             dropped_messages: conn.tally.dropped_messages,
             unsent_messages: backlog.sequence(backlog.end()) - backlog.sequence(conn.cursor),
+            unread_bytes: conn.inbox.len() as u64,
         }
     }
 
@@ -303,13 +366,39 @@ impl Farewell {
 }
 
 impl Reason {
+    /// Who was refused on purpose may be somebody the operator wants; the rest is noise.
+    fn level_of_stranger(self) -> Level {
+        match self {
+            Self::Refused => Level::Info,
+            Self::Closed
+            | Self::Broken
+            | Self::Silent
+            | Self::Slow
+            | Self::Protocol
+            | Self::Dismissed => Level::Debug,
+        }
+    }
+
+    /// Who is cut off because it was slow has lost something.
+    fn level(self) -> Level {
+        match self {
+            Self::Slow => Level::Warn,
+            Self::Closed
+            | Self::Broken
+            | Self::Silent
+            | Self::Protocol
+            | Self::Refused
+            | Self::Dismissed => Level::Info,
+        }
+    }
+
     fn count_in(self, departures: &mut Departures) {
         *match self {
             Self::Closed => &mut departures.closed,
             Self::Broken => &mut departures.broken,
             Self::Silent => &mut departures.silent,
             Self::Slow => &mut departures.slow,
-            Self::Protocol => &mut departures.protocol,
+            Self::Protocol | Self::Refused => &mut departures.protocol,
             Self::Dismissed => &mut departures.dismissed,
         } += 1;
     }
@@ -322,6 +411,7 @@ impl Display for Farewell {
             (self.received_messages, "received"),
             (self.dropped_messages, "dropped"),
             (self.unsent_messages, "unsent"),
+            (self.unread_bytes, "bytes of its messages unread"),
         ] {
             if count > 0 {
                 write!(f, ", {count} {what}")?;

@@ -52,14 +52,13 @@ impl<S: Socket> Relay<S> {
 
     /// Reads those that had more than their last turn allowed.
     pub fn read_ready(&mut self, now: Instant) {
-        let ready = std::mem::take(&mut self.ready);
-        for key in &ready {
-            self.read(*key, now);
+        let mut ready = std::mem::take(&mut self.ready);
+        for key in ready.drain(..) {
+            self.read(key, now);
         }
-        if self.ready.is_empty() {
-            self.ready = ready;
-            self.ready.clear();
-        }
+        // Keeps its storage; who is not done is read on in the next turn.
+        ready.append(&mut self.ready);
+        self.ready = ready;
     }
 
     fn read_into(&mut self, inbox: &mut Inbox, key: Key, now: Instant) {
@@ -82,10 +81,19 @@ impl<S: Socket> Relay<S> {
                     }
                     budget = budget.saturating_sub(count);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return self.end_if_broken(key, now);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return self.broke(key, &error, now),
             }
+        }
+    }
+
+    /// A peer that takes no more has nothing more to say either.
+    fn end_if_broken(&mut self, key: Key, now: Instant) {
+        if let Some(kind) = self.conns.get(key).and_then(|conn| conn.broken) {
+            self.broke(key, &kind.into(), now);
         }
     }
 
@@ -146,12 +154,19 @@ impl<S: Socket> Relay<S> {
             (Stage::Lingering { .. }, _) => true,
             (Stage::Opening { .. }, _) => false,
             (Stage::Open | Stage::Draining { .. }, Role::Source(source)) => {
-                self.sources[source.0].held.is_some() || self.waits_for_itself(key)
+                self.is_paused(source) || self.waits_for_itself(key)
             }
             (Stage::Open | Stage::Draining { .. }, Role::Client(channel)) => {
                 self.waits_for_source(key, channel) || self.waits_for_itself(key)
             }
         }
+    }
+
+    /// Whether a source is not read because a channel of its is full.
+    pub(super) fn is_paused(&self, id: SourceId) -> bool {
+        let source = &self.sources[id.0];
+        let is_full = |channel: &ChannelId| self.channels[channel.0].pause.is_some();
+        source.held.is_some() || source.channels.iter().any(is_full)
     }
 
     /// Whether a peer does not read what it is answered.
@@ -188,11 +203,17 @@ impl<S: Socket> Relay<S> {
         limits.max().unwrap_or_default()
     }
 
+    fn largest_forward_bytes(&self, id: SourceId) -> usize {
+        let channels = self.sources[id.0].channels.iter();
+        let largest = channels.map(|id| self.channels[id.0].settings.max_client_message_size);
+        largest.max().unwrap_or_default()
+    }
+
     /// The bytes that may be owed to a peer before it is read no further itself.
     fn max_own_bytes(&self, role: Role) -> usize {
         match role {
             Role::Client(_) => MAX_CLIENT_OUTBOX_BYTES,
-            Role::Source(id) => 2 * self.max_forward_bytes(id),
+            Role::Source(id) => 2 * self.max_forward_bytes(id) + self.largest_forward_bytes(id),
         }
     }
 
@@ -205,7 +226,7 @@ impl<S: Socket> Relay<S> {
             self.read_on(key);
         }
         let Role::Source(id) = role else { return };
-        if self.sources[id.0].open_key() == Some(key) {
+        if self.sources[id.0].carrier == Some(key) {
             self.sources[id.0].sent(sent_bytes);
         }
         if !self.sources[id.0].waiting.is_empty() && owed <= self.max_forward_bytes(id) / 2 {
@@ -243,7 +264,15 @@ impl<S: Socket> Relay<S> {
         let source = &mut self.sources[id.0];
         source.enter(State::Open { key, since: now }, now);
         source.tally.connects += 1;
-        log::info!("source {}: connected ({})", source.settings.name, conn.peer);
+        source.carrier = Some(key);
+        let name = &source.settings.name;
+        match source.down_since.take() {
+            None => log::info!("source {name}: connected ({})", conn.peer),
+            Some(since) => {
+                let seconds = now.saturating_duration_since(since).as_secs_f64();
+                log::info!("source {name}: connected again ({}) after {seconds:.1} s", conn.peer);
+            }
+        }
         let dropped = std::mem::take(&mut source.dropped_messages);
         if dropped > 0 {
             let name = &source.settings.name;
@@ -262,7 +291,7 @@ impl<S: Socket> Relay<S> {
         let bytes = message.payload.len() as u64;
         source.tally.received_bytes += bytes;
         source.tally.largest_bytes = source.tally.largest_bytes.max(bytes);
-        if self.make_room(id, message) {
+        if self.make_room(id, message, now) {
             self.broadcast(id, message, now);
         } else {
             self.sources[id.0].held = Some(Held::new(message));
@@ -295,7 +324,7 @@ impl<S: Socket> Relay<S> {
         let open = source.open_key().and_then(|key| Some((key, self.conns.get_mut(key)?)));
         let Some((key, conn)) = open else {
             let name = &source.settings.name;
-            if source.dropped_messages == 0 {
+            if source.dropped_messages == 0 && self.ending.is_none() {
                 log::warn!("source {name}: down, messages of clients are dropped until it is back");
             }
             source.dropped_messages += 1;

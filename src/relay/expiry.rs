@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::channel::Channel;
-use super::conn::{Conn, Role, Stage};
+use super::conn::{Conn, Role, Stage, Wait};
 use super::settings::SourceId;
 use super::{PING_INTERVAL, Relay, SPENT_TIMERS, State};
 use crate::codec::Wire;
@@ -70,7 +70,7 @@ impl<S: Socket> Relay<S> {
         let is_held = self.is_held(key);
         let Some(conn) = self.conns.get_mut(key) else { return };
         if conn.wire() == Wire::Prefixed && !owes(conn, &self.channels) {
-            // This wire has no pings: a peer that owes us nothing is alive.
+            // This wire has no pings: a peer that is owed nothing is alive.
             conn.last_heard = now;
         }
         if conn.pinged_at.is_some_and(|pinged_at| conn.last_heard < pinged_at) && !is_held {
@@ -89,8 +89,8 @@ impl<S: Socket> Relay<S> {
     fn is_held(&self, key: Key) -> bool {
         let Some(conn) = self.conns.get(key) else { return false };
         match conn.role {
-            Role::Client(_) => conn.wait.is_some(),
-            Role::Source(source) => conn.wait.is_some() || self.sources[source.0].held.is_some(),
+            Role::Client(_) => conn.wait == Some(Wait::ForSource),
+            Role::Source(source) => self.is_paused(source),
         }
     }
 }

@@ -70,15 +70,19 @@ impl<S: Socket> Relay<S> {
             Role::Source(_) => None,
         };
         let backlog = channel.map(|channel| self.channels[channel.0].backlog(conn.codec.wire()));
-        let sent_before = conn.tally.sent_bytes;
+        let (sent_before, was_refused) = (conn.tally.sent_bytes, conn.was_refused);
+        conn.was_refused = false;
         let flushed = conn.flush(backlog);
-        if conn.wire() == Wire::Prefixed && conn.tally.sent_bytes > sent_before {
+        let has_sent = conn.tally.sent_bytes > sent_before;
+        conn.was_refused |= was_refused && !has_sent;
+        // That the system takes bytes says nothing of the peer, unless it had refused some before.
+        if has_sent && (was_refused || conn.wire() == Wire::Prefixed) {
             conn.last_heard = now;
         }
         match flushed {
             Ok(Flushed::All) => self.flushed_all(key, now),
             Ok(Flushed::Blocked) => {}
-            Err(error) => self.broke(key, &error, now),
+            Err(error) => self.broke_writing(key, &error, now),
         }
         self.resume_reading(key);
     }

@@ -43,7 +43,8 @@ pub const PING_INTERVAL: Duration = Duration::from_secs(20);
 pub const LINGER: Duration = Duration::from_millis(700);
 /// What is kept for a client is delivered for no longer when the relay or its channel ends.
 pub const DRAIN: Duration = Duration::from_secs(1);
-/// Bytes owed to one client alone; it is read no further while it owes us to read these.
+/// Bytes owed to one client alone: it is read no further while it does not take these, and the rest
+/// of a frame it has begun to get is kept for it up to this size.
 pub const MAX_CLIENT_OUTBOX_BYTES: usize = 64 * 1024;
 /// Timers that nobody counts on any more are forgotten when there are more than this many, and more
 /// than a few for each connection.
@@ -178,13 +179,15 @@ impl<S: Socket> Relay<S> {
     pub fn reap(&mut self) -> Option<S> {
         loop {
             let key = self.condemned.pop()?;
-            if let Some(conn) = self.conns.remove(key) {
-                if let Role::Client(channel) = conn.role {
+            let Some(conn) = self.conns.remove(key) else { continue };
+            match conn.role {
+                Role::Client(channel) => {
                     let broadcast = self.channels[channel.0].broadcast_mut(conn.wire());
                     broadcast.population -= 1;
                 }
-                return Some(conn.stream);
+                Role::Source(source) => self.sources[source.0].let_go(key),
             }
+            return Some(conn.stream);
         }
     }
 
@@ -233,7 +236,6 @@ impl<S: Socket> Relay<S> {
         self.commands.push_back(Command::Close);
         for source in &mut self.sources {
             source.enter(State::GivenUp, now);
-            log::info!("source {}: {} in all", source.settings.name, source.tally);
         }
         let keys: Vec<_> = self.conns.keys().collect();
         for key in keys {
@@ -255,6 +257,13 @@ impl<S: Socket> Relay<S> {
     /// How the relay came to its end, if it has.
     pub fn outcome(&self) -> Option<Outcome> {
         self.ending.map(|ending| ending.outcome)
+    }
+
+    /// Says in the log what has passed through each source.
+    pub fn log_tallies(&self) {
+        for source in &self.sources {
+            log::info!("source {}: {} in all", source.settings.name, source.tally);
+        }
     }
 
     /// Where a source's life stands.
@@ -289,6 +298,8 @@ impl<S: Socket> Relay<S> {
             cursor: backlog::Cursor::default(),
             place: 0,
             is_blocked: false,
+            was_refused: false,
+            broken: None,
             is_queued: false,
             wait: None,
             last_heard: now,
@@ -300,7 +311,7 @@ impl<S: Socket> Relay<S> {
             tally: Tally::default(),
         });
         self.next_id += 1;
-        self.timers.schedule(key, until);
+        self.schedule(key, until);
         self.ready.push(key);
         self.queue(key);
         if self.ending.is_some() {
@@ -320,13 +331,13 @@ impl<S: Socket> Relay<S> {
     fn note_fullness(&mut self, id: ChannelId, wire: Wire) {
         let channel = &mut self.channels[id.0];
         let is_full = channel.broadcast(wire).population >= channel.settings.max_clients;
-        if is_full && !channel.is_full {
+        let was_full = std::mem::replace(&mut channel.broadcast_mut(wire).is_full, is_full);
+        if is_full && !was_full {
             let (name, limit) = (&channel.settings.name, channel.settings.max_clients);
             log::warn!(
                 "channel {name}: full with {limit} clients, others are refused; see max_clients"
             );
         }
-        channel.is_full = is_full;
     }
 
     fn dial(&mut self, id: SourceId, now: Instant) {

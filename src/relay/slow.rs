@@ -20,32 +20,46 @@ use crate::reactor::table::Key;
 impl<S: Socket> Relay<S> {
     /// Makes room for a message in all channels of a source, at the cost of nobody who is entitled
     /// to what must go. Says whether there is room.
-    pub(super) fn make_room(&mut self, source: SourceId, message: Message<'_>) -> bool {
+    pub(super) fn make_room(
+        &mut self,
+        source: SourceId,
+        message: Message<'_>,
+        now: Instant,
+    ) -> bool {
+        let channels = self.sources[source.0].channels.iter();
+        let has_room = |id: &ChannelId| WIRES.iter().all(|wire| self.has_room(*id, *wire, message));
+        if !channels.clone().all(has_room) {
+            return false;
+        }
         for n in 0..self.sources[source.0].channels.len() {
             let channel = self.sources[source.0].channels[n];
             for wire in WIRES {
-                if !self.make_room_in(channel, wire, message) {
-                    return false;
-                }
+                self.skip_dropping(channel, wire, message, now);
             }
         }
         true
     }
 
-    fn make_room_in(&mut self, id: ChannelId, wire: Wire, message: Message<'_>) -> bool {
+    /// Whether a message evicts nothing that a client is entitled to.
+    fn has_room(&self, id: ChannelId, wire: Wire, message: Message<'_>) -> bool {
         let broadcast = self.channels[id.0].broadcast(wire);
-        if broadcast.clients.is_empty() {
-            return true;
+        broadcast.clients.is_empty()
+            || broadcast.backlog.start_after(wire.frame(message).len()) <= broadcast.entitled
+    }
+
+    /// Lets the clients that are dropping lose what a message evicts.
+    fn skip_dropping(&mut self, id: ChannelId, wire: Wire, message: Message<'_>, now: Instant) {
+        // By place, since who cannot skip is disconnected and leaves the list.
+        let mut place = 0;
+        while let Some(&key) = self.channels[id.0].broadcast(wire).dropping.get(place) {
+            let backlog = self.channels[id.0].backlog(wire);
+            let start = backlog.start_after(wire.frame(message).len());
+            if self.skip_to(key, id, wire, start) {
+                place += 1;
+            } else {
+                self.disconnect_slow(key, id, now);
+            }
         }
-        let start = broadcast.backlog.start_after(wire.frame(message).len());
-        if start > broadcast.entitled {
-            return false;
-        }
-        for n in 0..self.channels[id.0].broadcast(wire).dropping.len() {
-            let key = self.channels[id.0].broadcast(wire).dropping[n];
-            self.skip_to(key, id, wire, start);
-        }
-        true
     }
 
     /// The clients that are entitled to something in front of a position.
@@ -58,14 +72,19 @@ impl<S: Socket> Relay<S> {
     }
 
     /// Lets a client that is dropping lose what lies in front of a position. A frame once begun is
-    /// still finished.
-    fn skip_to(&mut self, key: Key, id: ChannelId, wire: Wire, start: Cursor) {
+    /// still finished; says whether that is possible.
+    fn skip_to(&mut self, key: Key, id: ChannelId, wire: Wire, start: Cursor) -> bool {
         let backlog = self.channels[id.0].backlog(wire);
-        let Some(conn) = self.conns.get_mut(key).filter(|conn| conn.cursor < start) else { return };
-        conn.carry_rest(backlog);
+        let Some(conn) = self.conns.get_mut(key).filter(|conn| conn.cursor < start) else {
+            return true;
+        };
+        if !conn.carry_rest(backlog) {
+            return false;
+        }
         let lost = backlog.sequence(start).saturating_sub(backlog.sequence(conn.cursor));
         conn.tally.dropped_messages += lost;
         conn.cursor = conn.cursor.max(start);
+        true
     }
 
     /// Deals with a client whose patience is used up.
@@ -138,7 +157,14 @@ impl<S: Socket> Relay<S> {
                 .sources
                 .iter()
                 .any(|source| self.sources[source.0].held.is_some());
-            self.channels[id.0].pause = if is_asked { self.pause(id, now) } else { None };
+            if is_asked && self.channels[id.0].settings.max_pause.is_zero() {
+                self.strike_at_once(id, now);
+            }
+            let pause = if is_asked { self.pause(id, now) } else { None };
+            let was_paused = std::mem::replace(&mut self.channels[id.0].pause, pause).is_some();
+            if was_paused && self.channels[id.0].pause.is_none() {
+                self.read_sources_on(id);
+            }
         }
         for id in (0..self.sources.len()).map(SourceId) {
             let source = &self.sources[id.0];
@@ -149,17 +175,30 @@ impl<S: Socket> Relay<S> {
         }
     }
 
-    /// The pause of a channel whose sources hold a message, `None` if they need not.
-    fn pause(&mut self, id: ChannelId, now: Instant) -> Option<Pause> {
+    /// Reads all sources of a channel on: one may have been paused for another's sake.
+    fn read_sources_on(&mut self, id: ChannelId) {
+        let sources = self.channels[id.0].settings.sources.iter();
+        self.ready.extend(sources.filter_map(|source| self.sources[source.0].open_key()));
+    }
+
+    /// Strikes those who are in the way of a held message in a channel that never pauses.
+    fn strike_at_once(&mut self, id: ChannelId, now: Instant) {
+        self.survey(id);
+        for key in self.all_holders(id) {
+            self.strike(key, now);
+        }
+    }
+
+    fn survey(&mut self, id: ChannelId) {
         for wire in WIRES {
             self.channels[id.0].broadcast_mut(wire).survey(&self.conns);
         }
-        let mut holders = self.all_holders(id);
-        if self.channels[id.0].settings.max_pause.is_zero() {
-            for key in holders.drain(..) {
-                self.strike(key, now);
-            }
-        }
+    }
+
+    /// The pause of a channel whose sources hold a message, `None` if they need not.
+    fn pause(&mut self, id: ChannelId, now: Instant) -> Option<Pause> {
+        self.survey(id);
+        let holders = self.all_holders(id);
         let held = holders.iter().filter_map(|key| Some(self.conns.get(*key)?.patience.held));
         let longest_held = held.max()?;
         let counted_until = self.channels[id.0].pause.map_or(now, |pause| pause.counted_until);
@@ -208,11 +247,16 @@ impl<S: Socket> Relay<S> {
 
     fn resume_source(&mut self, id: SourceId, now: Instant) {
         let Some(held) = self.sources[id.0].held.take() else { return };
-        if !self.make_room(id, held.message()) {
+        if !self.make_room(id, held.message(), now) {
             self.sources[id.0].held = Some(held);
             return;
         }
         self.broadcast(id, held.message(), now);
+        let reaches = |channel: &ChannelId| self.channels[channel.0].clients().next().is_some();
+        if self.ending.is_some() && !self.sources[id.0].channels.iter().any(reaches) {
+            let name = &self.sources[id.0].settings.name;
+            log::warn!("source {name}: its last message reached nobody");
+        }
         if let Some(key) = self.sources[id.0].open_key() {
             self.ready.push(key);
         }

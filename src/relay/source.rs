@@ -42,6 +42,8 @@ pub(super) struct Source {
     pub(super) state: State,
     /// Since when; `None` is the start.
     pub(super) state_since: Option<Instant>,
+    /// Since when it has been lost, if it was ever up.
+    pub(super) down_since: Option<Instant>,
     /// Why it was lost, or not reached, the last time.
     pub(super) last_error: Option<String>,
     pub(super) backoff: Backoff,
@@ -55,6 +57,8 @@ pub(super) struct Source {
     pub(super) dropped_messages: u64,
     /// Where each message ends that is on its way, in bytes ever owed to the connection.
     pub(super) unsent: VecDeque<u64>,
+    /// That connection.
+    pub(super) carrier: Option<Key>,
     pub(super) tally: SourceTally,
 }
 
@@ -107,12 +111,14 @@ impl Source {
             channels,
             state: State::Dialing,
             state_since: None,
+            down_since: None,
             last_error: None,
             has_delivered: false,
             held: None,
             waiting: Vec::new(),
             dropped_messages: 0,
             unsent: VecDeque::new(),
+            carrier: None,
             tally: SourceTally::default(),
         }
     }
@@ -143,6 +149,18 @@ impl Source {
     pub(super) fn sent(&mut self, bytes: u64) {
         while self.unsent.front().is_some_and(|end| *end <= bytes) {
             self.unsent.pop_front();
+        }
+    }
+
+    /// Learns that a connection is gone for good.
+    pub(super) fn let_go(&mut self, key: Key) {
+        if self.carrier == Some(key) {
+            self.carrier = None;
+            let unsent = self.take_unsent();
+            if unsent > 0 {
+                let name = &self.settings.name;
+                log::warn!("source {name}: {unsent} messages of clients were unsent at the end");
+            }
         }
     }
 

@@ -106,3 +106,96 @@ fn read_only_channel_forwards_nothing() {
     assert_eq!(world.source_received(), [""; 0]);
     assert_eq!(world.received(client), ["still here"]);
 }
+
+#[test]
+fn large_message_of_a_client_does_not_stop_the_feed() {
+    let mut world = World::new(ChannelSettings { max_queue_bytes: 1_000, ..channel() });
+    let [sender, reader] = world.clients();
+    world.stall_source(100);
+    world.client_sends(sender, &"x".repeat(5_000));
+    world.source_says(b"\x81\x01a");
+    assert_eq!(world.received(reader), ["a"]);
+}
+
+#[test]
+fn source_that_takes_nothing_is_found_out_also_with_a_full_outbox() {
+    let mut world = World::new(ChannelSettings { max_queue_bytes: 1_000, ..channel() });
+    let [sender] = world.clients();
+    world.stall_source(100);
+    world.client_sends(sender, &"x".repeat(5_000));
+    world.source_says(b"\x81\x01a");
+    world.pass(Duration::from_mins(1));
+    assert!(world.dials.len() >= 2, "{:?}", world.dials);
+}
+
+#[test]
+fn source_that_takes_bytes_however_slowly_is_alive() {
+    let mut world = World::new(channel());
+    let [client] = world.clients();
+    world.stall_source(100);
+    world.client_sends(client, &"x".repeat(100_000));
+    for second in 1..90 {
+        world.pass(Duration::from_secs(1));
+        assert_eq!(world.dials.len(), 1, "redialled after {second} s");
+        world.stall_source(100 + second * 1000);
+    }
+}
+
+#[test]
+fn messages_that_the_end_overtakes_are_counted_as_dropped() {
+    let mut world = World::new(channel());
+    let [client] = world.clients();
+    world.stall_source(0);
+    for n in 0..5 {
+        world.client_sends(client, &format!("message {n}"));
+    }
+    world.stop();
+    world.pass(Duration::from_secs(2));
+    let tally = world.relay.source_tally(SourceId(0));
+    assert_eq!((tally.forwarded_messages, tally.dropped_messages), (0, 5));
+}
+
+#[test]
+fn last_message_of_a_client_that_goes_is_forwarded() {
+    let mut world = World::new(channel());
+    let unix = world.client(Wire::Prefixed);
+    world.client_goes_before_the_flush(unix, b"\0\0\0\x03bye");
+    assert_eq!(world.source_received(), ["bye"]);
+}
+
+#[test]
+fn messages_of_a_client_that_goes_while_it_waits_are_not_lost() {
+    let mut world = World::new(ChannelSettings { max_queue_bytes: 1_000, ..channel() });
+    let unix = world.client(Wire::Prefixed);
+    world.stall_source(100);
+    let texts: Vec<_> = (0..100).map(|n| format!("message {n} {}", "x".repeat(90))).collect();
+    let prefixed = texts.iter().map(|text| {
+        let length = u32::try_from(text.len()).unwrap().to_be_bytes();
+        [&length, text.as_bytes()].concat()
+    });
+    world.say(unix, &prefixed.collect::<Vec<_>>().concat());
+    world.reset(unix);
+    world.source_says(b"\x81\x01x");
+    world.resume_source();
+    assert_eq!(world.source_received(), texts);
+}
+
+#[test]
+fn clients_that_go_while_they_wait_leave_nothing_behind() {
+    let mut world = World::new(ChannelSettings { max_queue_bytes: 1_000, ..channel() });
+    let [sender] = world.clients();
+    world.stall_source(0);
+    world.client_sends(sender, &"x".repeat(900));
+    world.client_sends(sender, &"x".repeat(900));
+    for _ in 0..500 {
+        let [passer_by] = world.clients();
+        world.client_sends(passer_by, "x");
+        world.client_closes(passer_by);
+        world.reset(passer_by);
+        world.source_says(b"\x81\x01x");
+    }
+    world.pass(Duration::from_mins(2));
+    let state = format!("{:?}", world.relay);
+    let waiting = state.split("waiting: [").nth(1).and_then(|rest| rest.split(']').next()).unwrap();
+    assert!(waiting.matches("Key").count() < 10, "{waiting}");
+}

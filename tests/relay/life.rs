@@ -35,6 +35,16 @@ fn clients_are_closed_with_the_source_where_asked_for() {
 }
 
 #[test]
+fn client_that_comes_before_the_source_stays_also_where_a_loss_closes() {
+    let settings = ChannelSettings { on_source_loss: OnSourceLoss::Close, ..channel() };
+    let mut world = World::without_source(settings, source());
+    let [client] = world.clients();
+    world.pass(Duration::from_secs(30));
+    assert_eq!(world.received(client), [""; 0]);
+    assert!(!world.is_cut_off(client));
+}
+
+#[test]
 fn source_that_accepts_and_hangs_up_is_not_stormed() {
     let mut world = World::without_source(channel(), source());
     world.is_up = true;
@@ -52,17 +62,17 @@ fn source_that_accepts_and_hangs_up_is_not_stormed() {
 }
 
 #[test]
-fn source_can_return_while_its_last_message_is_still_held() {
+fn what_a_lost_source_has_said_is_delivered_before_it_is_dialled_again() {
     let mut world = World::new(ChannelSettings { max_queue_size: 1, ..channel() });
     let [stalled] = world.clients();
     world.stall(stalled);
-    world.source_sends(["one", "two"]);
+    world.source_sends(["one", "two", "three", "four"]);
     world.lose_source();
     world.pass(Duration::from_secs(30));
-    assert!(world.source_is_open());
     world.resume(stalled);
-    world.source_sends(["three"]);
-    assert_eq!(world.received(stalled), ["one", "two", "three"]);
+    world.pass(Duration::from_secs(5));
+    world.source_sends(["five"]);
+    assert_eq!(world.received(stalled), ["one", "two", "three", "four", "five"]);
 }
 
 #[test]

@@ -23,6 +23,8 @@ struct Queue {
     is_reset: bool,
     /// Bytes ever written.
     written: usize,
+    /// A write was refused, and its end has not been told that there is room again.
+    has_refused: bool,
 }
 
 impl Pipe {
@@ -49,10 +51,24 @@ impl Pipe {
         self.outgoing().is_reset = true;
     }
 
-    /// Whether a read would find bytes, an end or an error.
-    pub(crate) fn is_readable(&self) -> bool {
+    /// What has ever arrived: a change of it is what makes a poller say that this end is readable.
+    pub(crate) fn arrived(&self) -> (usize, bool) {
         let queue = self.incoming();
-        !queue.bytes.is_empty() || queue.is_closed || queue.is_reset
+        (queue.written, queue.is_closed || queue.is_reset)
+    }
+
+    /// Whether this end can be written to again after a refusal. Says so once, as a poller does.
+    pub(crate) fn take_writable_edge(&self) -> bool {
+        let mut queue = self.outgoing();
+        let has_room = queue.bytes.len() < queue.capacity || queue.is_closed || queue.is_reset;
+        let is_edge = queue.has_refused && has_room;
+        queue.has_refused &= !is_edge;
+        is_edge
+    }
+
+    /// Ends the reading side: what the other end writes from now on fails.
+    pub(crate) fn close_reading(&self) {
+        self.incoming().is_closed = true;
     }
 
     /// Whether a write would take bytes or fail.
@@ -95,6 +111,7 @@ impl Queue {
             is_closed: false,
             is_reset: false,
             written: 0,
+            has_refused: false,
         }
     }
 }
@@ -120,6 +137,7 @@ impl Write for Pipe {
         }
         let room = queue.capacity.saturating_sub(queue.bytes.len());
         if room == 0 {
+            queue.has_refused = true;
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let count = bytes.len().min(room).min(queue.step);

@@ -199,3 +199,47 @@ fn stalled_unix_client_that_is_alone_is_dead_too() {
     world.pass(Duration::from_secs(41));
     assert!(world.is_cut_off(alone));
 }
+
+/// A ping of 125 bytes, masked with zeroes.
+fn large_ping() -> Vec<u8> {
+    [&[0x89, 0xfd, 0, 0, 0, 0][..], &[b'p'; 125]].concat()
+}
+
+#[test]
+fn client_that_pings_and_takes_nothing_is_dead_by_the_ping_rule() {
+    let mut world = World::new(channel());
+    let [alone] = world.clients();
+    world.stall(alone);
+    world.say(alone, &large_ping().repeat(1000));
+    world.source_sends((0..5000).map(|n| n.to_string()));
+    world.pass(Duration::from_mins(1));
+    assert!(world.is_cut_off(alone));
+}
+
+#[test]
+fn client_stalled_inside_a_large_frame_cannot_drop_and_is_disconnected() {
+    let mut world = World::new(small_queue(SlowClient::DropOldest));
+    let [slow, fast] = world.clients();
+    world.stall_after(slow, 10);
+    for n in 0..5 {
+        world.queue_from_source(Message::binary(vec![n; 200_000]));
+    }
+    world.settle();
+    world.pass(MAX_PAUSE);
+    assert_eq!(world.received(fast).len(), 5);
+    world.pass(MAX_PAUSE);
+    assert!(world.is_cut_off(slow));
+}
+
+#[test]
+fn client_that_takes_bytes_however_slowly_is_alive() {
+    let mut world = World::new(channel());
+    let [client] = world.clients();
+    world.stall_after(client, 100);
+    world.source_sends((0..5000).map(|n| format!("{n} {}", "x".repeat(100))));
+    for second in 1..90 {
+        world.pass(Duration::from_secs(1));
+        assert!(!world.is_cut_off(client), "cut off after {second} s");
+        world.stall_after(client, 100 + second * 1000);
+    }
+}

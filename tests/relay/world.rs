@@ -1,11 +1,13 @@
 //! A relay and everyone around it.
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
 use tungstenite::protocol::Role;
 use tungstenite::{Message, WebSocket};
 use veylor::codec::{Wire, ws};
+use veylor::net::stream::Socket;
 use veylor::reactor::table::Key;
 use veylor::relay::settings::{
     ChannelId, ChannelSettings, OnSourceLoss, SlowClient, SourceId, SourceSettings, UnixMessageType,
@@ -24,6 +26,8 @@ pub(crate) struct World {
     pub(crate) now: Instant,
     start: Instant,
     ends: Vec<(Key, Pipe)>,
+    /// What each end was last said to have received.
+    arrived: HashMap<Key, (usize, bool)>,
     peers: Vec<Peered>,
     source: Option<SourcePeer>,
     /// Whether the source can be reached.
@@ -85,6 +89,7 @@ impl World {
             now: start,
             start,
             ends: Vec::new(),
+            arrived: HashMap::new(),
             peers: Vec::new(),
             source: None,
             is_up: false,
@@ -160,6 +165,24 @@ impl World {
     /// Lets a client say goodbye.
     pub(crate) fn client_closes(&mut self, client: Client) {
         finish(self.peers[client.0].socket.as_mut().unwrap().close(None));
+        self.settle();
+    }
+
+    /// Lets a Unix client send a last message and go between a turn's reading and its writing,
+    /// while there is something to write to it.
+    pub(crate) fn client_goes_before_the_flush(&mut self, client: Client, last: &[u8]) {
+        let mut source = self.source.as_ref().unwrap().pipe.clone();
+        source.write_all(b"\x81\x01x").unwrap();
+        let keys: Vec<_> = self.ends.iter().map(|(key, _)| *key).collect();
+        for key in keys {
+            self.relay.read(key, self.now);
+        }
+        let pipe = &mut self.peers[client.0].pipe;
+        pipe.write_all(last).unwrap();
+        pipe.finish().unwrap();
+        pipe.close_reading();
+        self.relay.expire(self.now);
+        self.relay.flush(self.now);
         self.settle();
     }
 
@@ -295,13 +318,18 @@ impl World {
         for n in 0..self.peers.len() {
             moved |= self.step_peer(n);
         }
+        let events = self.events();
+        let is_due = self.relay.wake_at(self.now).is_some_and(|at| at <= self.now);
+        if events.is_empty() && !is_due {
+            return moved || self.written() != written;
+        }
         self.relay.read_ready(self.now);
-        for (key, pipe) in &self.ends {
-            if pipe.is_writable() {
-                self.relay.writable(*key);
+        for (key, is_readable, is_writable) in events {
+            if is_writable {
+                self.relay.writable(key);
             }
-            if pipe.is_readable() {
-                self.relay.read(*key, self.now);
+            if is_readable {
+                self.relay.read(key, self.now);
             }
         }
         self.relay.expire(self.now);
@@ -316,6 +344,20 @@ impl World {
             self.obey(command);
         }
         moved || self.written() != written
+    }
+
+    /// What a poller says: each change once, and nothing that it has said before.
+    fn events(&mut self) -> Vec<(Key, bool, bool)> {
+        let mut events = Vec::new();
+        for (key, pipe) in &self.ends {
+            let before = self.arrived.insert(*key, pipe.arrived());
+            let is_readable = before.unwrap_or_default() != pipe.arrived();
+            let is_writable = pipe.take_writable_edge() || before.is_none();
+            if is_readable || is_writable {
+                events.push((*key, is_readable, is_writable));
+            }
+        }
+        events
     }
 
     /// Bytes ever written by anyone.

@@ -86,7 +86,9 @@ impl Expected {
         let mut response = Response::new(&mut headers);
         let head = &bytes[..bytes.len().min(MAX_HEAD_BYTES)];
         match response.parse(head) {
-            Ok(Status::Complete(head_bytes)) => self.agrees(&response).map(|()| Some(head_bytes)),
+            Ok(Status::Complete(head_bytes)) => {
+                self.agrees(&response, &bytes[head_bytes..]).map(|()| Some(head_bytes))
+            }
             Ok(Status::Partial) if head.len() == MAX_HEAD_BYTES => {
                 Err(faulty("its head is above 16 KiB"))
             }
@@ -96,12 +98,11 @@ impl Expected {
         }
     }
 
-    fn agrees(&self, response: &Response<'_, '_>) -> Result<(), Error> {
+    fn agrees(&self, response: &Response<'_, '_>, body: &[u8]) -> Result<(), Error> {
         let headers = &*response.headers;
         let status = response.code.unwrap_or_default();
         if status != 101 {
-            let words = response.reason.unwrap_or_default();
-            let reason = words.chars().filter(|c| !c.is_control()).take(MAX_REASON_CHARS).collect();
+            let reason = own_words(response, body);
             return Err(Error::NotAccepted { status, reason });
         }
         if !has_token(headers, "Upgrade", "websocket") {
@@ -125,6 +126,27 @@ impl Expected {
             Some(_) | None => Ok(()),
         }
     }
+}
+
+/// What a refusing source says: its reason phrase, where it points, and the first line of its page,
+/// as far as that came with the head.
+fn own_words(response: &Response<'_, '_>, body: &[u8]) -> String {
+    let mut words = vec![shown(response.reason.unwrap_or_default().as_bytes())];
+    for name in ["Location", "Retry-After"] {
+        if let Some(value) = header(response.headers, name) {
+            words.push(format!("({name}: {})", shown(value)));
+        }
+    }
+    let line = body.split(|byte| *byte == b'\n').map(shown).find(|line| !line.is_empty());
+    words.extend(line.filter(|line| !line.starts_with('<')).map(|line| format!("\"{line}\"")));
+    words.join(" ")
+}
+
+/// A few words of a source's, fit for a line of the log.
+fn shown(bytes: &[u8]) -> String {
+    let words = String::from_utf8_lossy(bytes);
+    let words = words.chars().filter(|c| !c.is_control()).take(MAX_REASON_CHARS);
+    words.collect::<String>().trim().to_owned()
 }
 
 fn faulty(reason: &str) -> Error {
@@ -197,6 +219,13 @@ mod tests {
         assert!(error.is_err());
         let error = verified("HTTP/1.1 429 Slow down\r\n\r\n").unwrap_err();
         assert_eq!(error.to_string(), "answered HTTP 429 Slow down");
+        let moved =
+            b"HTTP/1.1 301 Moved\r\nLocation: wss://new.example/\r\n\r\n\ngone\tthere\nmore";
+        let mut inbox = Inbox::default();
+        inbox.push(moved);
+        let error = expected().verify(&mut inbox).unwrap_err();
+        let said = "answered HTTP 301 Moved (Location: wss://new.example/) \"gonethere\"";
+        assert_eq!(error.to_string(), said);
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! The opening handshake as a server (RFC 6455, section 4.2).
 
+use std::borrow::Cow;
+use std::net::IpAddr;
+
 use httparse::{Header, Request, Status};
 use tungstenite::handshake::derive_accept_key;
 
@@ -11,8 +14,8 @@ use crate::reactor::outbox::Outbox;
 /// The length of a base64-encoded key of 16 bytes.
 const KEY_CHARS: usize = 24;
 
-/// Characters of a client's own name that are kept.
-const MAX_AGENT_CHARS: usize = 80;
+/// Characters of a client's own words that are kept.
+const MAX_SHOWN_CHARS: usize = 80;
 
 /// What a browser or a passer-by reads who opens the port in the address bar.
 const FRIENDLY_PAGE: &str = "\
@@ -55,7 +58,7 @@ struct Agreed {
 }
 
 /// A refusal: status and what was wrong.
-type Refusal = (u16, &'static str);
+type Refusal = (u16, Cow<'static, str>);
 
 /// Answers a request as soon as it is all there.
 pub(super) fn answer(
@@ -71,8 +74,8 @@ pub(super) fn answer(
             Ok(Answered::Opened { user_agent })
         }
         Err((status, reason)) => {
-            refuse(status, reason, outbox);
-            Err(Error::Refused { status, reason })
+            refuse(status, &reason, outbox);
+            Err(Error::Refused { status, reason: reason.into_owned() })
         }
     }
 }
@@ -111,41 +114,43 @@ fn understand(policy: &Policy, bytes: &[u8]) -> Result<Option<Agreed>, Refusal> 
             Ok(Some(Agreed { head_bytes, response, user_agent }))
         }
         Ok(Status::Partial) if head.len() == MAX_HEAD_BYTES => {
-            Err((431, "the request's head is above 16 KiB"))
+            Err((431, "the request's head is above 16 KiB".into()))
         }
         Ok(Status::Partial) => Ok(None),
-        Err(httparse::Error::TooManyHeaders) => Err((431, "too many headers")),
-        Err(_) => Err((400, "not an HTTP request")),
+        Err(httparse::Error::TooManyHeaders) => Err((431, "too many headers".into())),
+        Err(_) => Err((400, "not an HTTP request".into())),
     }
 }
 
 fn agree(policy: &Policy, request: &Request<'_, '_>) -> Result<String, Refusal> {
     let headers = &*request.headers;
     if request.method != Some("GET") {
-        return Err((405, "a WebSocket handshake is a GET"));
+        return Err((405, "a WebSocket handshake is a GET".into()));
     }
     if !has_token(headers, "Upgrade", "websocket") {
-        return Err((426, "this endpoint speaks WebSocket"));
+        return Err((426, "this endpoint speaks WebSocket".into()));
     }
     if request.version != Some(1) {
-        return Err((400, "a WebSocket handshake needs HTTP/1.1"));
+        return Err((400, "a WebSocket handshake needs HTTP/1.1".into()));
     }
     if !has_token(headers, "Connection", "upgrade") {
-        return Err((400, "the Connection header does not name Upgrade"));
+        return Err((400, "the Connection header does not name Upgrade".into()));
     }
     if header(headers, "Sec-WebSocket-Version") != Some(b"13") {
-        return Err((426, "only WebSocket version 13 is spoken here"));
+        return Err((426, "only WebSocket version 13 is spoken here".into()));
     }
-    let Some(host) = header(headers, "Host") else { return Err((400, "no Host header")) };
+    let Some(host) = header(headers, "Host") else { return Err((400, "no Host header".into())) };
     let key = header(headers, "Sec-WebSocket-Key").filter(|key| is_key(key));
-    let Some(key) = key else { return Err((400, "no Sec-WebSocket-Key of 16 bytes")) };
+    let Some(key) = key else { return Err((400, "no Sec-WebSocket-Key of 16 bytes".into())) };
     if let Some(origin) = header(headers, "Origin")
         && !std::str::from_utf8(origin).is_ok_and(|origin| is_allowed(policy, origin, host))
     {
-        return Err((403, "pages of this origin may not connect; see allowed_origins"));
+        let origin = shown(origin);
+        let reason = format!("pages of {origin:?} may not connect unless allowed_origins names it");
+        return Err((403, reason.into()));
     }
     if policy.full {
-        return Err((503, "the endpoint has all the clients it may have; see max_clients"));
+        return Err((503, "the endpoint has all the clients it may have; see max_clients".into()));
     }
     Ok(response(policy, headers, key))
 }
@@ -166,7 +171,7 @@ fn response(policy: &Policy, headers: &[Header<'_>], key: &[u8]) -> String {
 /// A client's own words, fit to be shown.
 fn shown(words: &[u8]) -> Box<str> {
     let words = String::from_utf8_lossy(words);
-    let shown: String = words.chars().filter(|c| !c.is_control()).take(MAX_AGENT_CHARS).collect();
+    let shown: String = words.chars().filter(|c| !c.is_control()).take(MAX_SHOWN_CHARS).collect();
     shown.into_boxed_str()
 }
 
@@ -177,9 +182,21 @@ fn is_key(key: &[u8]) -> bool {
 /// Whether a page may connect: its origin is named, or is the endpoint's own.
 fn is_allowed(policy: &Policy, origin: &str, host: &[u8]) -> bool {
     let named = |allowed: &String| allowed == "*" || allowed.eq_ignore_ascii_case(origin);
-    let is_own = |rest: &str| rest.as_bytes().eq_ignore_ascii_case(host);
+    let is_own = |rest: &str| rest.as_bytes().eq_ignore_ascii_case(host) && is_fixed(rest);
     let own = origin.split_once("://").is_some_and(|(_, rest)| is_own(rest));
     own || policy.allowed_origins.iter().any(named)
+}
+
+/// Whether a host stands for one machine for ever. Any other name may be made to point here by
+/// whoever owns it, after its page was loaded.
+fn is_fixed(host_and_port: &str) -> bool {
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let host = match host_and_port.rsplit_once(':') {
+        Some((host, port)) if is_port(port) => host,
+        _ => host_and_port,
+    };
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
 }
 
 #[cfg(test)]
@@ -271,6 +288,9 @@ mod tests {
         assert!(!result("http://localhost:3000"));
         assert!(!result("https://evil.example"));
         assert!(!result("null"));
+        let rebound =
+            from("http://evil.example:8765").replace("localhost:8765", "evil.example:8765");
+        assert!(answered(&policy, &rebound).0.is_err(), "a name that was made to point here");
     }
 
     #[test]
