@@ -1,3 +1,4 @@
 //! What is going on, as data and as text.
 
+pub mod prometheus;
 pub mod snapshot;
