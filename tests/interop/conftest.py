@@ -1,12 +1,13 @@
 """Fixtures: a world for each test, one authority for all."""
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from harness import RawHttp, Tls, VEYLOR, World
+from harness import Admin, RawHttp, Tls, VEYLOR, World
 
 
 def pytest_report_header():
@@ -30,6 +31,20 @@ def folder():
 def world(folder, tls):
     with World(folder, tls) as world:
         yield world
+
+
+@pytest.fixture(scope="session")
+def has_admin_door(tmp_path_factory):
+    with World(tmp_path_factory.mktemp("door"), tls=None) as world:
+        return Admin(world).exists()
+
+
+@pytest.fixture
+def admin(world, has_admin_door):
+    """The admin door of the relay that the test starts by it."""
+    if not has_admin_door and "VEYLOR_NEEDS_ADMIN" not in os.environ:
+        pytest.skip("NO ADMIN DOOR in this program: not proved")
+    return Admin(world)
 
 
 @pytest.fixture

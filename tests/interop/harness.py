@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import queue
+import shutil
 import signal
 import socket
 import struct
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -20,6 +22,9 @@ ROOT = HERE.parent.parent
 VEYLOR = str((ROOT / os.environ.get("VEYLOR", "target/debug/veylor")).resolve())
 # Seconds that anything may take which ought to happen at once.
 PATIENCE = 10.0
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
 
 TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
 
@@ -345,6 +350,40 @@ class World:
             if source.echo:
                 assert client.receive() == ("bytes", greeting)
         return client
+
+
+class Admin:
+    """The admin door of the relay that it starts."""
+
+    def __init__(self, world):
+        self.world, self.port = world, world.free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def exists(self):
+        """Whether the program has such a door."""
+        port = self.world.free_port()
+        sources = [{"url": "ws://127.0.0.1:1", "websocket_host": "127.0.0.1", "websocket_port": port}]
+        path = self.world.config({"sources": sources, "admin": self.settings})
+        relay = self.world.run("-c", path, ws_port=port)
+        wait_until(lambda: relay.process.poll() is not None or tcp_port_listens(port), "it runs")
+        # The doors open together, before anything is dialled.
+        return tcp_port_listens(self.port)
+
+    @property
+    def settings(self):
+        return {"listen": f"127.0.0.1:{self.port}"}
+
+    def relay(self, source_url, source=None, **top):
+        relay = self.world.relay(source_url, source, admin=self.settings, **top)
+        wait_until(lambda: tcp_port_listens(self.port), "the admin door is open")
+        return relay
+
+    def get(self, path):
+        """The answer, which must be a good one; its body is `text`."""
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with direct.open(self.url + path, timeout=PATIENCE) as response:
+            response.text = response.read().decode()
+            return response
 
 
 class RawHttp:
