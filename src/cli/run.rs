@@ -20,6 +20,9 @@ pub(super) fn run(settings: Settings) -> Result<(), Failure> {
     for (channel, address) in daemon.addresses() {
         log::info!("channel {channel}: listening at {address}");
     }
+    for address in daemon.admin_addresses() {
+        log::info!("admin: listening at {address}");
+    }
     tell_and_run(signals, daemon)
 }
 

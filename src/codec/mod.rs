@@ -6,6 +6,7 @@
 pub mod error;
 pub mod http;
 pub mod prefixed;
+pub mod request;
 pub mod ws;
 
 pub use error::Error;

@@ -3,6 +3,8 @@
 //! A turn has fixed phases; only here are sockets accepted, registered and dropped, and only here
 //! is the clock read.
 
+mod admin;
+mod answers;
 mod dialing;
 pub mod limits;
 mod listening;
@@ -10,16 +12,19 @@ pub mod signals;
 
 use std::fmt;
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mio::{Registry, Token};
 
+use self::admin::Admin;
 use self::dialing::{Connected, Dialing, Resolved};
 use self::listening::{Arrival, Listening};
 use self::signals::Signal;
 use crate::config::settings::Settings;
 use crate::net::listener::BindError;
 use crate::net::stream::Stream;
+use crate::observe::histogram::Recorder;
+use crate::observe::snapshot::Event;
 use crate::reactor::mailbox::{Mailbox, Post};
 use crate::reactor::poller::{Pace, Poller, Readiness};
 use crate::reactor::table::Key;
@@ -30,6 +35,9 @@ use crate::relay::{Command, Outcome, Peer, Relay};
 /// A turn that read so much from sources does not linger: its batch is large enough.
 const BATCH_BYTES: usize = 16 * 1024;
 
+/// Those who watch get a snapshot this often.
+const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
+
 /// A relay with its sockets.
 #[derive(Debug)]
 pub struct Daemon {
@@ -38,8 +46,14 @@ pub struct Daemon {
     relay: Relay<Stream>,
     listening: Listening,
     dialing: Dialing,
+    admin: Admin,
     events: Vec<(Target, Readiness)>,
     settings: Settings,
+    started: Instant,
+    turns: Recorder,
+    deliveries: Recorder,
+    /// When those who watch get the next snapshot.
+    next_snapshot: Option<Instant>,
 }
 
 /// What other threads tell the loop.
@@ -69,7 +83,21 @@ impl Daemon {
         let sources = settings.sources.iter().map(|source| source.relay.clone()).collect();
         let relay = Relay::new(settings.channels.clone(), sources, fastrand::u64(..));
         let dialing = Dialing::new(settings.sources.clone(), mailbox.post());
-        Ok(Self { poller, mailbox, relay, listening, dialing, events: Vec::new(), settings })
+        let admin = Admin::open(&settings.admin, poller.registry())?;
+        Ok(Self {
+            poller,
+            mailbox,
+            relay,
+            listening,
+            dialing,
+            admin,
+            events: Vec::new(),
+            settings,
+            started: clock(),
+            turns: Recorder::default(),
+            deliveries: Recorder::default(),
+            next_snapshot: None,
+        })
     }
 
     /// Where other threads send letters.
@@ -82,6 +110,11 @@ impl Daemon {
         self.listening
             .addresses()
             .map(|(channel, address)| (self.settings.channels[channel.0].name.as_str(), address))
+    }
+
+    /// Where operators look and steer.
+    pub fn admin_addresses(&self) -> impl Iterator<Item = String> {
+        self.admin.addresses()
     }
 
     /// Relays until it is told to stop, or nothing is left to relay.
@@ -99,14 +132,50 @@ impl Daemon {
                 drop(stream);
             }
             self.obey(now);
+            self.serve_visitors(now);
+            now = self.end_turn(now);
         }
         self.relay.log_tallies();
         Ok(self.relay.outcome().unwrap_or(Outcome::Asked))
     }
 
     fn wake_at(&self, now: Instant) -> Option<Instant> {
-        let wakes = [self.relay.wake_at(now), self.dialing.wake_at(), self.listening.wake_at(now)];
+        let wakes = [
+            self.relay.wake_at(now),
+            self.dialing.wake_at(),
+            self.listening.wake_at(now),
+            self.admin.wake_at(now),
+            self.next_snapshot,
+        ];
         wakes.into_iter().flatten().min()
+    }
+
+    /// Answers operators, and tells those who watch what is going on, once a second.
+    fn serve_visitors(&mut self, now: Instant) {
+        self.admin.accept(self.poller.registry(), now);
+        self.answer_visitors(now);
+        self.admin.expire(now);
+        if !self.admin.is_watched() {
+            self.next_snapshot = None;
+            return;
+        }
+        let due = *self.next_snapshot.get_or_insert(now + SNAPSHOT_INTERVAL);
+        if due <= now {
+            let event = Event::Snapshot(Box::new(self.snapshot(now)));
+            self.admin.tell(&answers::line(&event));
+            self.next_snapshot = Some(now + SNAPSHOT_INTERVAL);
+        }
+    }
+
+    /// Measures the turn. The next wait counts from its end.
+    fn end_turn(&mut self, begun: Instant) -> Instant {
+        let now = clock();
+        let spent = now.saturating_duration_since(begun);
+        self.turns.record(spent);
+        if self.relay.batch_bytes() > 0 {
+            self.deliveries.record(spent);
+        }
+        now
     }
 
     /// Lets messages gather when turns follow one another and each brings little.
@@ -132,6 +201,8 @@ impl Daemon {
                         self.open_source(connected, now);
                     }
                 }
+                Target::Door(place) => self.admin.knock(place),
+                Target::Visitor(key) => self.admin.ready(key),
                 Target::Conn(key) => {
                     if readiness.writable {
                         self.relay.writable(key);
@@ -213,6 +284,7 @@ impl Daemon {
                 Command::Close => {
                     self.listening.close();
                     self.dialing.close();
+                    self.admin.close();
                 }
             }
         }
@@ -222,7 +294,7 @@ impl Daemon {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the loop's one reading of the clock")]
+#[expect(clippy::disallowed_methods, reason = "only the loop reads the clock")]
 fn clock() -> Instant {
     Instant::now()
 }

@@ -1,5 +1,7 @@
 //! What is going on, as data and as text.
 
+pub mod histogram;
 pub mod page;
+pub mod process;
 pub mod prometheus;
 pub mod snapshot;

@@ -20,7 +20,7 @@ pub struct Snapshot {
     pub sources: Vec<SourceStatus>,
     /// Every channel, with its endpoints.
     pub channels: Vec<ChannelStatus>,
-    /// Every client that follows a channel.
+    /// Clients that follow a channel: those that are furthest behind, if there are very many.
     pub clients: Vec<ClientStats>,
     /// How long the loop's turns take, in seconds.
     pub turns: Histogram,

@@ -60,6 +60,11 @@ impl<T> Table<T> {
         self.slots.is_empty()
     }
 
+    /// All entries.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.slots.iter().map(|(_, (_, value))| value)
+    }
+
     /// The keys of all entries.
     pub fn keys(&self) -> impl Iterator<Item = Key> + '_ {
         self.slots.iter().map(|(index, (stamp, _))| Key {

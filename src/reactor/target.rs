@@ -5,9 +5,9 @@ use mio::Token;
 use super::table::Key;
 
 /// Bits of a token that say what kind of thing it names.
-const KIND_BITS: u32 = 2;
-/// Bits for the place in a table: 2³¹ places on 64-bit machines, 2¹⁸ on 32-bit ones.
-const INDEX_BITS: u32 = if usize::BITS == 64 { 31 } else { 18 };
+const KIND_BITS: u32 = 3;
+/// Bits for the place in a table: 2³⁰ places on 64-bit machines, 2¹⁸ on 32-bit ones.
+const INDEX_BITS: u32 = if usize::BITS == 64 { 30 } else { 18 };
 const STAMP_BITS: u32 = usize::BITS - KIND_BITS - INDEX_BITS;
 
 /// The part of a key's stamp that survives the way through a token.
@@ -25,6 +25,10 @@ pub enum Target {
     Dial(Key),
     /// A connection.
     Conn(Key),
+    /// A listener for operators, by its place in the list.
+    Door(usize),
+    /// An operator's connection.
+    Visitor(Key),
 }
 
 impl Target {
@@ -35,6 +39,8 @@ impl Target {
             Self::Listener(index) => (1, index, 0),
             Self::Dial(key) => (2, key.index as usize, key.stamp),
             Self::Conn(key) => (3, key.index as usize, key.stamp),
+            Self::Door(index) => (4, index, 0),
+            Self::Visitor(key) => (5, key.index as usize, key.stamp),
         };
         let stamp = (stamp & STAMP_MASK) as usize;
         Token((stamp << (KIND_BITS + INDEX_BITS)) | ((index & INDEX_MASK) << KIND_BITS) | kind)
@@ -44,14 +50,17 @@ impl Target {
     pub fn of(Token(bits): Token) -> Self {
         let index = (bits >> KIND_BITS) & INDEX_MASK;
         let key = || Key {
-            index: u32::try_from(index).expect("an index has at most 31 bits"),
-            stamp: u32::try_from(bits >> (KIND_BITS + INDEX_BITS)).expect("at most 31 bits"),
+            index: u32::try_from(index).expect("an index has at most 30 bits"),
+            stamp: u32::try_from(bits >> (KIND_BITS + INDEX_BITS))
+                .expect("a stamp has at most 31 bits"),
         };
         match bits & ((1 << KIND_BITS) - 1) {
             0 => Self::Mailbox,
             1 => Self::Listener(index),
             2 => Self::Dial(key()),
-            _ => Self::Conn(key()),
+            3 => Self::Conn(key()),
+            4 => Self::Door(index),
+            _ => Self::Visitor(key()),
         }
     }
 }
@@ -69,7 +78,8 @@ mod tests {
             if n % 3 == 0 {
                 table.remove(key);
             }
-            for target in [Target::Conn(key), Target::Dial(key), Target::Listener(n)] {
+            let keyed = [Target::Conn(key), Target::Dial(key), Target::Visitor(key)];
+            for target in keyed.into_iter().chain([Target::Listener(n), Target::Door(n)]) {
                 assert_eq!(Target::of(target.token()), target);
             }
         }

@@ -54,6 +54,8 @@ pub(super) enum Goodbye {
     ShuttingDown,
     /// The channel's last source is gone and its clients shall be told.
     SourceLost,
+    /// The operator asked for it.
+    Operator,
 }
 
 /// A connection and all that belongs to it alone.
@@ -141,6 +143,7 @@ impl Goodbye {
         match self {
             Self::ShuttingDown => 1001,
             Self::SourceLost => 1012,
+            Self::Operator => 1000,
         }
     }
 
@@ -148,6 +151,7 @@ impl Goodbye {
         match self {
             Self::ShuttingDown => "the relay is shutting down",
             Self::SourceLost => "the source was lost",
+            Self::Operator => "the operator asked for it",
         }
     }
 }

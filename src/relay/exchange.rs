@@ -197,7 +197,7 @@ impl<S: Socket> Relay<S> {
     }
 
     /// The bytes of clients' messages that are kept for a source before its clients wait.
-    fn max_forward_bytes(&self, id: SourceId) -> usize {
+    pub(super) fn max_forward_bytes(&self, id: SourceId) -> usize {
         let channels = self.sources[id.0].channels.iter();
         let limits = channels.map(|id| self.channels[id.0].settings.max_queue_bytes);
         limits.max().unwrap_or_default()
@@ -319,7 +319,7 @@ impl<S: Socket> Relay<S> {
         }
     }
 
-    fn forward_to(&mut self, id: SourceId, message: Message<'_>) {
+    pub(super) fn forward_to(&mut self, id: SourceId, message: Message<'_>) {
         let source = &mut self.sources[id.0];
         let open = source.open_key().and_then(|key| Some((key, self.conns.get_mut(key)?)));
         let Some((key, conn)) = open else {

@@ -17,6 +17,7 @@ pub mod settings;
 mod slow;
 mod source;
 pub mod stats;
+mod steer;
 
 use std::collections::VecDeque;
 use std::fmt::Display;
@@ -208,6 +209,11 @@ impl<S: Socket> Relay<S> {
             self.channels.iter().filter_map(|channel| channel.pause.and_then(|p| p.deadline));
         let ending = self.ending.filter(|_| !self.conns.is_empty()).map(|ending| ending.until);
         redials.chain(patience).chain(ending).chain(self.timers.next()).min()
+    }
+
+    /// Bytes that sources have sent since they were last taken note of.
+    pub fn batch_bytes(&self) -> usize {
+        self.batch_bytes
     }
 
     /// Bytes that sources have sent since this was last asked.

@@ -1,0 +1,202 @@
+//! HTTP/1.1 requests with small bodies, and their answers: what the operator's door speaks
+//! (RFC 9112).
+
+use httparse::Status;
+
+use super::http::{MAX_HEAD_BYTES, MAX_HEADERS, has_token, header};
+use crate::reactor::inbox::Inbox;
+use crate::reactor::outbox::Outbox;
+
+/// Bytes of a request's body at most.
+pub const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// A request that is all there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// `GET`, `HEAD`, `POST` or something else.
+    pub method: String,
+    /// The target without its query.
+    pub path: String,
+    /// Whether the body is binary (`application/octet-stream`).
+    pub is_binary: bool,
+    /// Its body, empty if there is none.
+    pub body: Vec<u8>,
+    /// Whether the connection stays for another request.
+    pub keeps_alive: bool,
+}
+
+/// A request that cannot be understood; the connection ends with this answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The status to answer with.
+    pub status: u16,
+    /// What is wrong.
+    pub reason: &'static str,
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    /// Its status.
+    pub status: u16,
+    /// The type of its body.
+    pub content_type: &'static str,
+    /// Further headers.
+    pub headers: &'static [(&'static str, &'static str)],
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+impl Request {
+    /// Takes the next request out of an inbox, `None` if it is not all there.
+    pub fn take(inbox: &mut Inbox) -> Result<Option<Self>, Refusal> {
+        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        let mut parsed = httparse::Request::new(&mut headers);
+        let bytes = inbox.bytes();
+        let head_bytes = match parsed.parse(&bytes[..bytes.len().min(MAX_HEAD_BYTES)]) {
+            Ok(Status::Complete(head_bytes)) => head_bytes,
+            Ok(Status::Partial) if bytes.len() >= MAX_HEAD_BYTES => {
+                return refuse(431, "the request's head is above 16 KiB");
+            }
+            Ok(Status::Partial) => return Ok(None),
+            Err(httparse::Error::TooManyHeaders) => return refuse(431, "too many headers"),
+            Err(_) => return refuse(400, "not an HTTP request"),
+        };
+        let body_bytes = body_bytes(parsed.headers)?;
+        let target = parsed.path.unwrap_or_default();
+        let mut request = Self {
+            method: parsed.method.unwrap_or_default().to_owned(),
+            path: target.split('?').next().unwrap_or_default().to_owned(),
+            is_binary: has_token(parsed.headers, "Content-Type", "application/octet-stream"),
+            body: Vec::new(),
+            keeps_alive: parsed.version == Some(1)
+                && !has_token(parsed.headers, "Connection", "close"),
+        };
+        if bytes.len() < head_bytes + body_bytes {
+            inbox.expect(head_bytes + body_bytes);
+            return Ok(None);
+        }
+        request.body = inbox.take(head_bytes + body_bytes)[head_bytes..].to_vec();
+        Ok(Some(request))
+    }
+}
+
+impl Response {
+    /// An answer of a line of text.
+    pub fn text(status: u16, text: &str) -> Self {
+        Self {
+            status,
+            content_type: "text/plain; charset=utf-8",
+            headers: &[],
+            body: format!("{text}\n").into_bytes(),
+        }
+    }
+
+    /// An answer of JSON.
+    pub fn json(status: u16, json: Vec<u8>) -> Self {
+        Self { status, content_type: "application/json", headers: &[], body: json }
+    }
+
+    /// Owes the answer to a request; a HEAD gets no body.
+    pub fn send(&self, request: &Request, outbox: &mut Outbox) {
+        let connection = if request.keeps_alive { "" } else { "Connection: close\r\n" };
+        let length = format!("Content-Length: {}\r\n", self.body.len());
+        outbox.push(self.head(connection, &length).as_bytes());
+        if request.method != "HEAD" {
+            outbox.push(&self.body);
+        }
+    }
+
+    /// Owes the answer's head alone: its body comes in parts and ends with the connection.
+    pub fn begin(&self, outbox: &mut Outbox) {
+        outbox.push(self.head("Connection: close\r\n", "").as_bytes());
+    }
+
+    fn head(&self, connection: &str, length: &str) -> String {
+        let headers = self.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
+        format!(
+            "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nCache-Control: no-store\r\n\
+             X-Content-Type-Options: nosniff\r\n{}{connection}{length}\r\n",
+            self.status,
+            super::http::reason_phrase(self.status),
+            self.content_type,
+            headers.collect::<String>(),
+        )
+    }
+}
+
+impl Refusal {
+    /// Owes the answer; the connection ends after it.
+    pub fn send(self, outbox: &mut Outbox) {
+        let response = Response::text(self.status, self.reason);
+        let length = format!("Content-Length: {}\r\n", response.body.len());
+        outbox.push(response.head("Connection: close\r\n", &length).as_bytes());
+        outbox.push(&response.body);
+    }
+}
+
+fn body_bytes(headers: &[httparse::Header<'_>]) -> Result<usize, Refusal> {
+    if header(headers, "Transfer-Encoding").is_some() {
+        return Err(Refusal { status: 411, reason: "a body needs a Content-Length here" });
+    }
+    let Some(length) = header(headers, "Content-Length") else { return Ok(0) };
+    let digits = std::str::from_utf8(length).ok().filter(|text| !text.starts_with('+'));
+    match digits.and_then(|text| text.parse::<usize>().ok()) {
+        None => Err(Refusal { status: 400, reason: "Content-Length is not a number" }),
+        Some(length) if length > MAX_BODY_BYTES => {
+            Err(Refusal { status: 413, reason: "the body is above 1 MiB" })
+        }
+        Some(length) => Ok(length),
+    }
+}
+
+fn refuse(status: u16, reason: &'static str) -> Result<Option<Request>, Refusal> {
+    Err(Refusal { status, reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(bytes: &[u8]) -> Result<Vec<Request>, Refusal> {
+        let mut inbox = Inbox::default();
+        let mut requests = Vec::new();
+        for byte in bytes {
+            inbox.push(&[*byte]);
+            requests.extend(Request::take(&mut inbox)?);
+        }
+        Ok(requests)
+    }
+
+    #[test]
+    fn requests_follow_one_another_with_and_without_bodies() {
+        let requests = taken(
+            b"GET /a?x=1 HTTP/1.1\r\nHost: h\r\n\r\n\
+              POST /b HTTP/1.1\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi",
+        )
+        .unwrap();
+        let paths: Vec<_> = requests.iter().map(|r| (&*r.method, &*r.path, &*r.body)).collect();
+        assert_eq!(paths, [("GET", "/a", &b""[..]), ("POST", "/b", b"hi")]);
+        assert!(requests[0].keeps_alive && !requests[1].keeps_alive);
+    }
+
+    #[test]
+    fn what_cannot_be_served_is_refused_with_its_status() {
+        let status = |bytes: &[u8]| taken(bytes).unwrap_err().status;
+        assert_eq!(status(b"\x00\x01"), 400);
+        assert_eq!(status(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"), 411);
+        assert_eq!(status(b"POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n"), 400);
+        assert_eq!(status(b"POST / HTTP/1.1\r\nContent-Length: +1\r\n\r\n"), 400);
+        assert_eq!(status(b"POST / HTTP/1.1\r\nContent-Length: 1048577\r\n\r\n"), 413);
+        assert_eq!(status(format!("GET /{} HTTP/1.1", "x".repeat(20_000)).as_bytes()), 431);
+    }
+
+    #[test]
+    fn head_gets_the_length_but_not_the_body() {
+        let request = taken(b"HEAD / HTTP/1.1\r\n\r\n").unwrap().remove(0);
+        let mut outbox = Outbox::default();
+        Response::text(200, "hello").send(&request, &mut outbox);
+        let text = String::from_utf8(outbox.bytes().to_vec()).unwrap();
+        assert!(text.contains("Content-Length: 6\r\n") && text.ends_with("\r\n\r\n"), "{text}");
+    }
+}

@@ -1,0 +1,294 @@
+//! The operator's doors: HTTP/1.1 over TCP, which only reads, and over a Unix socket, which also acts.
+//!
+//! Here are the sockets and their buffers; what is answered is `answers`' business. A visitor costs
+//! the relay nothing it can feel: few are let in, and one that does not read is let go.
+
+use std::io::{self, Read, Write};
+use std::time::{Duration, Instant};
+
+use mio::Registry;
+
+use super::Error;
+use crate::codec::request::{Request, Response};
+use crate::net::listener::{Accepted, Address, Listener};
+use crate::net::stream::Stream;
+use crate::reactor::inbox::Inbox;
+use crate::reactor::outbox::Outbox;
+use crate::reactor::table::{Key, Table};
+use crate::reactor::target::Target;
+
+/// Visitors at all doors together, at most.
+const MAX_VISITORS: usize = 64;
+/// A request is whole, and a connection used again, within this time.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// An answer is taken within this time.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes owed to somebody who watches, at most: who reads more slowly is let go.
+const MAX_WATCH_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes read from one visitor in one turn.
+const READ_BYTES: usize = 64 * 1024;
+
+/// What a visitor may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Look.
+    Read,
+    /// Look and act.
+    Act,
+}
+
+/// All doors and all visitors.
+#[derive(Debug, Default)]
+pub(super) struct Admin {
+    doors: Vec<Door>,
+    visitors: Table<Visitor>,
+    /// Visitors whose sockets have something, or to whom something is owed.
+    ready: Vec<Key>,
+}
+
+#[derive(Debug)]
+struct Door {
+    listener: Listener,
+    access: Access,
+    is_ready: bool,
+}
+
+#[derive(Debug)]
+struct Visitor {
+    stream: Stream,
+    access: Access,
+    inbox: Inbox,
+    outbox: Outbox,
+    stage: Stage,
+    until: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Requests come and are answered.
+    Serving,
+    /// It gets events until it goes.
+    Watching,
+    /// It goes when it has its answer.
+    Leaving,
+}
+
+impl Admin {
+    /// Opens the doors of these addresses.
+    pub(super) fn open(addresses: &[Address], registry: &Registry) -> Result<Self, Error> {
+        let mut admin = Self::default();
+        for address in addresses {
+            for mut listener in Listener::bind(address).map_err(Error::Bind)? {
+                let token = Target::Door(admin.doors.len()).token();
+                listener.register(registry, token).map_err(Error::System)?;
+                let access = match listener {
+                    Listener::Tcp(_) => Access::Read,
+                    Listener::Unix(..) => Access::Act,
+                };
+                admin.doors.push(Door { listener, access, is_ready: true });
+            }
+        }
+        Ok(admin)
+    }
+
+    pub(super) fn addresses(&self) -> impl Iterator<Item = String> {
+        self.doors.iter().map(|door| match &door.listener {
+            tcp @ Listener::Tcp(_) => tcp.local_address().replacen("ws:", "http:", 1),
+            unix @ Listener::Unix(..) => unix.local_address(),
+        })
+    }
+
+    /// Learns that somebody is at a door.
+    pub(super) fn knock(&mut self, place: usize) {
+        if let Some(door) = self.doors.get_mut(place) {
+            door.is_ready = true;
+        }
+    }
+
+    /// Learns that a visitor's socket is ready.
+    pub(super) fn ready(&mut self, key: Key) {
+        self.ready.push(key);
+    }
+
+    /// Lets in who is at the doors.
+    pub(super) fn accept(&mut self, registry: &Registry, now: Instant) {
+        for door in &mut self.doors {
+            while door.is_ready {
+                // Also when descriptors have run out: who knocks next makes it ready again.
+                let Ok(accepted) = door.listener.accept() else {
+                    door.is_ready = false;
+                    break;
+                };
+                let (Accepted::Tcp(stream, _) | Accepted::Unix(stream)) = accepted;
+                if self.visitors.len() == MAX_VISITORS {
+                    log::warn!(
+                        "admin: {MAX_VISITORS} visitors are there already, one is sent away"
+                    );
+                    continue;
+                }
+                let key = self.visitors.insert(Visitor::new(stream, door.access, now));
+                let visitor = self.visitors.get_mut(key).expect("just inserted");
+                if visitor.stream.register(registry, Target::Visitor(key).token()).is_err() {
+                    self.visitors.remove(key);
+                }
+                self.ready.push(key);
+            }
+        }
+    }
+
+    /// Reads those who are ready. The next whole request, and who asks it.
+    pub(super) fn next_request(&mut self, now: Instant) -> Option<(Key, Access, Request)> {
+        while let Some(key) = self.ready.last().copied() {
+            if let Some(visitor) = self.visitors.get_mut(key) {
+                match visitor.next_request(now) {
+                    Ok(Some(request)) => return Some((key, visitor.access, request)),
+                    Ok(None) => {}
+                    Err(_) => drop(self.visitors.remove(key)),
+                }
+            }
+            self.ready.pop();
+            self.flush(key);
+        }
+        None
+    }
+
+    /// Answers a request.
+    pub(super) fn answer(
+        &mut self,
+        key: Key,
+        request: &Request,
+        response: &Response,
+        now: Instant,
+    ) {
+        let Some(visitor) = self.visitors.get_mut(key) else { return };
+        response.send(request, &mut visitor.outbox);
+        visitor.until = now + ANSWER_TIMEOUT;
+        if !request.keeps_alive {
+            visitor.stage = Stage::Leaving;
+        }
+    }
+
+    /// Answers a request with events from now on.
+    pub(super) fn watch(&mut self, key: Key, response: &Response) {
+        let Some(visitor) = self.visitors.get_mut(key) else { return };
+        response.begin(&mut visitor.outbox);
+        visitor.outbox.push(&response.body);
+        visitor.stage = Stage::Watching;
+    }
+
+    /// Whether somebody watches.
+    pub(super) fn is_watched(&self) -> bool {
+        self.visitors.iter().any(|visitor| visitor.stage == Stage::Watching)
+    }
+
+    /// Sends an event to all who watch.
+    pub(super) fn tell(&mut self, line: &[u8]) {
+        let keys: Vec<_> = self.visitors.keys().collect();
+        for key in keys {
+            let Some(visitor) = self.visitors.get_mut(key) else { continue };
+            if visitor.stage != Stage::Watching {
+                continue;
+            }
+            if visitor.outbox.len() + line.len() > MAX_WATCH_BYTES {
+                log::warn!("admin: somebody watches and reads too slowly, let go");
+                self.visitors.remove(key);
+                continue;
+            }
+            visitor.outbox.push(line);
+            self.flush(key);
+        }
+    }
+
+    /// Lets those go whose time is up.
+    pub(super) fn expire(&mut self, now: Instant) {
+        let is_late =
+            |key: &Key| self.visitors.get(*key).is_some_and(|v| v.deadline() <= Some(now));
+        let late: Vec<_> = self.visitors.keys().filter(is_late).collect();
+        for key in late {
+            if self.visitors.get(key).is_some_and(|visitor| visitor.deadline().is_some()) {
+                self.visitors.remove(key);
+            }
+        }
+    }
+
+    pub(super) fn wake_at(&self, now: Instant) -> Option<Instant> {
+        if !self.ready.is_empty() || self.doors.iter().any(|door| door.is_ready) {
+            return Some(now);
+        }
+        self.visitors.iter().filter_map(Visitor::deadline).min()
+    }
+
+    /// Closes the doors and sees everyone off.
+    pub(super) fn close(&mut self) {
+        *self = Self::default();
+    }
+
+    fn flush(&mut self, key: Key) {
+        let Some(visitor) = self.visitors.get_mut(key) else { return };
+        let is_sent = visitor.flush();
+        if is_sent.is_err() || (visitor.stage == Stage::Leaving && visitor.outbox.is_empty()) {
+            self.visitors.remove(key);
+        }
+    }
+}
+
+impl Visitor {
+    fn new(stream: Stream, access: Access, now: Instant) -> Self {
+        Self {
+            stream,
+            access,
+            inbox: Inbox::default(),
+            outbox: Outbox::default(),
+            stage: Stage::Serving,
+            until: now + REQUEST_TIMEOUT,
+        }
+    }
+
+    fn next_request(&mut self, now: Instant) -> io::Result<Option<Request>> {
+        let mut budget = READ_BYTES;
+        loop {
+            if self.stage == Stage::Serving && self.outbox.is_empty() {
+                match Request::take(&mut self.inbox) {
+                    Ok(Some(request)) => return Ok(Some(request)),
+                    Ok(None) => {}
+                    Err(refusal) => {
+                        refusal.send(&mut self.outbox);
+                        self.stage = Stage::Leaving;
+                    }
+                }
+            }
+            match self.inbox.fill(&mut self.stream) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => budget = budget.saturating_sub(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) => return Err(error),
+            }
+            if self.stage != Stage::Serving {
+                // What a watcher says is of no interest.
+                self.inbox.take(self.inbox.len());
+            } else if self.outbox.is_empty() {
+                self.until = now + REQUEST_TIMEOUT;
+            }
+            if budget == 0 {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        while !self.outbox.is_empty() {
+            match self.stream.write(self.outbox.bytes()) {
+                Ok(count) => self.outbox.consume(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// When it is let go, unless something happens. Who watches and takes what it gets may stay.
+    fn deadline(&self) -> Option<Instant> {
+        let is_idle_watcher = self.stage == Stage::Watching && self.outbox.is_empty();
+        (!is_idle_watcher).then_some(self.until)
+    }
+}

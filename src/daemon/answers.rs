@@ -1,0 +1,188 @@
+//! What the operator's doors answer.
+
+use std::time::Instant;
+
+use super::Daemon;
+use super::admin::Access;
+use crate::codec::request::{Request, Response};
+use crate::codec::{Kind, Message};
+use crate::observe::page::{CONTENT_SECURITY_POLICY, PAGE};
+use crate::observe::process::{process, unix_time};
+use crate::observe::prometheus;
+use crate::observe::snapshot::{ChannelStatus, Event, Snapshot, SourceStatus};
+use crate::relay::settings::{ChannelId, SourceId};
+use crate::relay::stats::ClientStats;
+
+/// Clients that a snapshot lists, at most.
+const MAX_LISTED_CLIENTS: usize = 1000;
+
+/// What becomes of a request.
+pub(super) enum Answer {
+    /// It is answered once.
+    Whole(Response),
+    /// It is answered with events from now on, after these.
+    Watch(Response),
+}
+
+impl Daemon {
+    /// Answers those who ask at the doors.
+    pub(super) fn answer_visitors(&mut self, now: Instant) {
+        while let Some((key, access, request)) = self.admin.next_request(now) {
+            match self.answer(&request, access, now) {
+                Answer::Whole(response) => self.admin.answer(key, &request, &response, now),
+                Answer::Watch(response) => self.admin.watch(key, &response),
+            }
+        }
+    }
+
+    /// Everything at this moment.
+    pub(super) fn snapshot(&self, now: Instant) -> Snapshot {
+        let channels = (0..).map(ChannelId).zip(self.relay.channel_stats(now));
+        let sources = self.settings.sources.iter().zip(self.relay.source_stats(now));
+        Snapshot {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            time: unix_time(),
+            uptime_seconds: now.saturating_duration_since(self.started).as_secs_f64(),
+            process: process(),
+            sources: sources
+                .map(|(source, stats)| SourceStatus { url: source.url.redacted_url(), stats })
+                .collect(),
+            channels: channels
+                .map(|(id, stats)| ChannelStatus { endpoints: self.endpoints_of(id), stats })
+                .collect(),
+            clients: furthest_behind(self.relay.client_stats(now)),
+            turns: self.turns.histogram(),
+            deliveries: self.deliveries.histogram(),
+        }
+    }
+
+    fn endpoints_of(&self, id: ChannelId) -> Vec<String> {
+        let addresses = self.listening.addresses();
+        addresses.filter(|(channel, _)| *channel == id).map(|(_, address)| address).collect()
+    }
+
+    fn answer(&mut self, request: &Request, access: Access, now: Instant) -> Answer {
+        let steps: Vec<&str> = request.path.split('/').skip(1).collect();
+        let is_read = matches!(&*request.method, "GET" | "HEAD");
+        let response = match (&*request.method, &*steps) {
+            ("GET" | "HEAD", [""]) => page(),
+            ("GET" | "HEAD", ["healthz"]) => Response::text(200, "ok"),
+            ("GET" | "HEAD", ["readyz"]) => self.readiness(now),
+            ("GET" | "HEAD", ["metrics"]) => self.metrics(now),
+            ("GET" | "HEAD", ["api", "status"]) => Response::json(200, json(&self.snapshot(now))),
+            ("GET", ["api", "events"]) => {
+                let first = Event::Snapshot(Box::new(self.snapshot(now)));
+                return Answer::Watch(events(line(&first)));
+            }
+            ("POST", ["api", ..]) if access == Access::Read => {
+                Response::text(403, "this door only reads; acting takes the Unix socket")
+            }
+            ("POST", ["api", "clients", id, "disconnect"]) => self.disconnect(id, now),
+            ("POST", ["api", "sources", name, "send"]) => self.send(name, request),
+            ("POST", ["api", "sources", name, "redial"]) => self.redial(name, now),
+            (_, [""] | ["healthz" | "readyz" | "metrics"] | ["api", "status" | "events"]) => {
+                Response {
+                    headers: &[("Allow", "GET, HEAD")],
+                    ..Response::text(405, "only GET here")
+                }
+            }
+            (_, ["api", "clients", _, "disconnect"] | ["api", "sources", _, "send" | "redial"])
+                if is_read =>
+            {
+                Response { headers: &[("Allow", "POST")], ..Response::text(405, "only POST here") }
+            }
+            _ => Response::text(404, "there is nothing here; try / or /api/status"),
+        };
+        Answer::Whole(response)
+    }
+
+    fn readiness(&self, now: Instant) -> Response {
+        let sources = self.relay.source_stats(now);
+        let down: Vec<_> = sources.iter().filter(|source| source.state != "open").collect();
+        if down.is_empty() {
+            return Response::text(200, "every source is up");
+        }
+        let lines = down.iter().map(|source| format!("{}: {}", source.name, source.state));
+        Response::text(503, &lines.collect::<Vec<_>>().join("\n"))
+    }
+
+    fn metrics(&self, now: Instant) -> Response {
+        Response {
+            content_type: prometheus::CONTENT_TYPE,
+            body: prometheus::render(&self.snapshot(now)).into_bytes(),
+            ..Response::text(200, "")
+        }
+    }
+
+    fn disconnect(&mut self, id: &str, now: Instant) -> Response {
+        let is_known = id.parse().is_ok_and(|id| self.relay.disconnect_client(id, now));
+        if is_known {
+            Response::text(200, &format!("client {id} is disconnected"))
+        } else {
+            Response::text(404, &format!("there is no client {id}"))
+        }
+    }
+
+    fn send(&mut self, name: &str, request: &Request) -> Response {
+        let Some(source) = self.source_named(name) else { return no_source(name) };
+        let kind = match std::str::from_utf8(&request.body) {
+            Ok(_) if !request.is_binary => Kind::Text,
+            Ok(_) | Err(_) => Kind::Binary,
+        };
+        let message = Message { kind, payload: &request.body };
+        if self.relay.send_to_source(source, message) {
+            Response::text(202, &format!("on its way to {name}"))
+        } else {
+            Response::text(409, &format!("source {name} is down, or takes no more at the moment"))
+        }
+    }
+
+    fn redial(&mut self, name: &str, now: Instant) -> Response {
+        let Some(source) = self.source_named(name) else { return no_source(name) };
+        self.relay.redial(source, now);
+        Response::text(202, &format!("source {name} is dialled again"))
+    }
+
+    fn source_named(&self, name: &str) -> Option<SourceId> {
+        let is_named = |source: &crate::config::settings::Source| source.relay.name == name;
+        self.settings.sources.iter().position(is_named).map(SourceId)
+    }
+}
+
+/// A line of `/api/events`.
+pub(super) fn line(event: &Event) -> Vec<u8> {
+    let mut line = json(event);
+    line.push(b'\n');
+    line
+}
+
+fn json(value: &impl serde::Serialize) -> Vec<u8> {
+    // Only maps with odd keys and failing writers cannot be serialised: there are none.
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+fn events(first: Vec<u8>) -> Response {
+    Response { content_type: "application/x-ndjson", body: first, ..Response::text(200, "") }
+}
+
+fn page() -> Response {
+    Response {
+        content_type: "text/html; charset=utf-8",
+        headers: &[("Content-Security-Policy", CONTENT_SECURITY_POLICY)],
+        body: PAGE.as_bytes().to_vec(),
+        ..Response::text(200, "")
+    }
+}
+
+fn no_source(name: &str) -> Response {
+    Response::text(404, &format!("there is no source {name}"))
+}
+
+fn furthest_behind(mut clients: Vec<ClientStats>) -> Vec<ClientStats> {
+    if clients.len() > MAX_LISTED_CLIENTS {
+        clients.sort_by_key(|client| std::cmp::Reverse(client.lag_messages));
+        clients.truncate(MAX_LISTED_CLIENTS);
+        clients.sort_by_key(|client| client.id);
+    }
+    clients
+}

@@ -1,0 +1,50 @@
+//! What an operator asks of a running relay.
+
+use std::time::Instant;
+
+use super::Relay;
+use super::conn::{Goodbye, Role};
+use super::settings::SourceId;
+use super::source::State;
+use crate::codec::Message;
+use crate::net::stream::Socket;
+
+impl<S: Socket> Relay<S> {
+    /// Sees a client off, by the number that the log and the snapshot show. Says whether there is
+    /// such a client.
+    pub fn disconnect_client(&mut self, id: u64, now: Instant) -> bool {
+        let is_it = |key: &crate::reactor::table::Key| {
+            let conn = self.conns.get(*key);
+            conn.is_some_and(|conn| conn.id == id && conn.is_following())
+        };
+        let Some(key) = self.conns.keys().find(is_it) else { return false };
+        self.dismiss(key, Goodbye::Operator, now);
+        true
+    }
+
+    /// Puts a message on its way to a source, as a client's would be. Says whether the source is up
+    /// and takes it.
+    pub fn send_to_source(&mut self, id: SourceId, message: Message<'_>) -> bool {
+        let conn = self.sources[id.0].open_key().and_then(|key| self.conns.get(key));
+        let takes_more = conn.is_some_and(|conn| conn.outbox.len() < self.max_forward_bytes(id));
+        if takes_more {
+            self.forward_to(id, message);
+        }
+        takes_more
+    }
+
+    /// Dials a source at once: one that waits, one that has given up, and one that is connected,
+    /// after a goodbye.
+    pub fn redial(&mut self, id: SourceId, now: Instant) {
+        match self.sources[id.0].state {
+            State::Dialing => {}
+            State::Waiting(_) | State::GivenUp => self.dial(id, now),
+            State::Opening(key) | State::Open { key, .. } => {
+                let Some(conn) = self.conns.get(key) else { return };
+                debug_assert_eq!(conn.role, Role::Source(id));
+                self.say_goodbye(key, Goodbye::Operator, now);
+                self.dial(id, now);
+            }
+        }
+    }
+}
