@@ -3,7 +3,7 @@
 //! Here are the sockets and their buffers; what is answered is `answers`' business. A visitor costs
 //! the relay nothing it can feel: few are let in, and one that does not read is let go.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use mio::Registry;
@@ -201,13 +201,11 @@ impl Admin {
 
     /// Lets those go whose time is up.
     pub(super) fn expire(&mut self, now: Instant) {
-        let is_late =
-            |key: &Key| self.visitors.get(*key).is_some_and(|v| v.deadline() <= Some(now));
+        let deadline = |key: &Key| self.visitors.get(*key).and_then(Visitor::deadline);
+        let is_late = |key: &Key| deadline(key).is_some_and(|deadline| deadline <= now);
         let late: Vec<_> = self.visitors.keys().filter(is_late).collect();
         for key in late {
-            if self.visitors.get(key).is_some_and(|visitor| visitor.deadline().is_some()) {
-                self.visitors.remove(key);
-            }
+            self.visitors.remove(key);
         }
     }
 

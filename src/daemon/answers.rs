@@ -80,7 +80,7 @@ impl Daemon {
             ("POST", ["api", "clients", id, "disconnect"]) => self.disconnect(id, now),
             ("POST", ["api", "sources", name, "send"]) => self.send(name, request),
             ("POST", ["api", "sources", name, "redial"]) => self.redial(name, now),
-            (_, [""] | ["healthz" | "readyz" | "metrics"] | ["api", "status" | "events"]) => {
+            (_, ["" | "healthz" | "readyz" | "metrics"] | ["api", "status" | "events"]) => {
                 Response {
                     headers: &[("Allow", "GET, HEAD")],
                     ..Response::text(405, "only GET here")
