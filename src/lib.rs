@@ -11,3 +11,5 @@ pub mod net;
 pub mod observe;
 pub mod reactor;
 pub mod relay;
+#[cfg(feature = "tui")]
+pub mod tui;
