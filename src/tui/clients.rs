@@ -115,8 +115,10 @@ impl ClientList {
         self.arrange();
     }
 
+    /// Sorts by the next order, and shows the list from its beginning.
     pub(super) fn sort_by_next(&mut self) {
         self.order = self.order.next();
+        (self.selected, self.at) = (None, 0);
         self.arrange();
     }
 

@@ -20,6 +20,15 @@ pub(super) fn count(number: u64) -> String {
     }
 }
 
+/// `no drops`, `1 drop`, `12k drops`, of `drop`.
+pub(super) fn counted(number: u64, word: &str) -> String {
+    match number {
+        0 => format!("no {word}s"),
+        1 => format!("1 {word}"),
+        _ => format!("{} {word}s", count(number)),
+    }
+}
+
 /// `812 B`, `1.2 KiB`, `12 MiB`.
 pub(super) fn bytes(number: u64) -> String {
     scaled(float(number), 1024.0, BYTE_UNITS)
@@ -158,6 +167,8 @@ mod tests {
     fn counts_and_bytes_keep_two_digits_or_three() {
         let counts = [0, 999, 1000, 9_999, 10_000, 123_456, 999_999, 1_234_567].map(count);
         assert_eq!(counts, ["0", "999", "1,000", "9,999", "10k", "123k", "1.0M", "1.2M"]);
+        let counted = [0, 1, 20_000].map(|number| counted(number, "drop"));
+        assert_eq!(counted, ["no drops", "1 drop", "20k drops"]);
         let sizes = [0, 1023, 1024, 12 << 10, 1_048_575, 3 << 30].map(bytes);
         assert_eq!(sizes, ["0 B", "1023 B", "1.0 KiB", "12 KiB", "1.0 MiB", "3.0 GiB"]);
         assert_eq!(bytes(u64::MAX), "16777216 TiB");

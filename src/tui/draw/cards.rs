@@ -102,8 +102,8 @@ fn cards<'a>(ui: &'a Ui, palette: &Palette) -> [Card<'a>; 7] {
             value: text::count(totals.drops),
             unit: if totals.drops == 1 { "drop" } else { "drops" },
             more: [
-                format!("{} reconnects", text::count(totals.reconnects)),
-                format!("{} errors", text::count(history.errors())),
+                text::counted(totals.reconnects, "reconnect"),
+                text::counted(history.errors(), "error"),
             ],
             trend: &history.troubles,
             style: calm(palette.bad, trouble == 0),

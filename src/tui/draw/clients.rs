@@ -12,11 +12,11 @@ use super::table::{Cell, Column, Side, Table};
 use super::{Canvas, first_row};
 
 const COLUMNS: [Column; 13] = [
-    Column { title: "id", min_width: 5, share: 0, rank: 3, side: Side::Right },
+    Column { title: "id", min_width: 2, share: 0, rank: 3, side: Side::Right },
     Column { title: "channel", min_width: 8, share: 1, rank: 4, side: Side::Left },
     Column { title: "kind", min_width: 4, share: 0, rank: 7, side: Side::Left },
-    Column { title: "address", min_width: 15, share: 2, rank: 0, side: Side::Left },
-    Column { title: "agent", min_width: 6, share: 3, rank: 8, side: Side::Left },
+    Column { title: "address", min_width: 15, share: 3, rank: 0, side: Side::Left },
+    Column { title: "agent", min_width: 7, share: 2, rank: 8, side: Side::Left },
     Column { title: "lag", min_width: 5, share: 0, rank: 0, side: Side::Right },
     Column { title: "bytes", min_width: 7, share: 0, rank: 6, side: Side::Right },
     Column { title: "age", min_width: 6, share: 0, rank: 2, side: Side::Right },
@@ -26,6 +26,13 @@ const COLUMNS: [Column; 13] = [
     Column { title: "here", min_width: 7, share: 0, rank: 9, side: Side::Right },
     Column { title: "", min_width: 7, share: 0, rank: 11, side: Side::Left },
 ];
+const ID: usize = 0;
+const CHANNEL: usize = 1;
+const ADDRESS: usize = 3;
+const LAG: usize = 5;
+const AGE: usize = 7;
+const SENT: usize = 8;
+const DROPS: usize = 9;
 
 pub(super) fn draw(ui: &Ui, area: Rect, canvas: &mut Canvas<'_>) {
     if area.is_empty() {
@@ -33,7 +40,10 @@ pub(super) fn draw(ui: &Ui, area: Rect, canvas: &mut Canvas<'_>) {
     }
     let title = summary(ui, &canvas.palette);
     let inside = canvas.pane(ui, Pane::Clients, area, "Clients", title);
-    let table = Table::new(&COLUMNS, inside.width);
+    let mut columns = COLUMNS;
+    let longest_id = ui.clients.all().iter().map(|row| row.stats.id).max().unwrap_or(0);
+    columns[ID].min_width = columns[ID].min_width.max(text::cells(longest_id.to_string().len()));
+    let table = Table::new(&columns, inside.width);
     let height = usize::from(inside.height.saturating_sub(1));
     let mut rows = inside.rows();
     if let Some(titles) = rows.next() {
@@ -79,13 +89,13 @@ fn summary(ui: &Ui, palette: &Palette) -> Line<'static> {
 
 fn sorted_column(order: Order) -> usize {
     match order {
-        Order::Newest => 0,
-        Order::Channel => 1,
-        Order::Address => 3,
-        Order::Lag => 5,
-        Order::Age => 7,
-        Order::Sent => 8,
-        Order::Drops => 9,
+        Order::Newest => ID,
+        Order::Channel => CHANNEL,
+        Order::Address => ADDRESS,
+        Order::Lag => LAG,
+        Order::Age => AGE,
+        Order::Sent => SENT,
+        Order::Drops => DROPS,
     }
 }
 

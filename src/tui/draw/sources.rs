@@ -16,13 +16,13 @@ const COLUMNS: [Column; 10] = [
     Column { title: "", min_width: 1, share: 0, rank: 0, side: Side::Left },
     Column { title: "source", min_width: 8, share: 1, rank: 0, side: Side::Left },
     Column { title: "url", min_width: 20, share: 3, rank: 3, side: Side::Left },
-    Column { title: "state", min_width: 13, share: 0, rank: 0, side: Side::Left },
-    Column { title: "trip", min_width: 7, share: 0, rank: 2, side: Side::Right },
+    Column { title: "state", min_width: 12, share: 0, rank: 0, side: Side::Left },
+    Column { title: "latency", min_width: 7, share: 0, rank: 2, side: Side::Right },
     Column { title: "msg/s", min_width: 6, share: 0, rank: 1, side: Side::Right },
     Column { title: "total", min_width: 6, share: 0, rank: 6, side: Side::Right },
     Column { title: "largest", min_width: 8, share: 0, rank: 7, side: Side::Right },
     Column { title: "reconnects", min_width: 10, share: 0, rank: 8, side: Side::Right },
-    Column { title: "note", min_width: 16, share: 2, rank: NOTE_RANK, side: Side::Left },
+    Column { title: "note", min_width: 16, share: 4, rank: NOTE_RANK, side: Side::Left },
 ];
 const NOTE: usize = COLUMNS.len() - 1;
 /// Notes matter little while all is well.
@@ -104,7 +104,7 @@ fn state(source: &SourceStatus) -> String {
     let stats = &source.stats;
     match (stats.state.as_str(), stats.redial_seconds) {
         ("open", _) => format!("up {}", text::span(stats.state_seconds)),
-        ("waiting", Some(seconds)) => format!("redial in {}", text::span(seconds.ceil())),
+        ("waiting", Some(seconds)) => format!("redial {}", text::span(seconds.ceil())),
         (other, _) => other.replace('_', " "),
     }
 }

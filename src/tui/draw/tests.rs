@@ -153,12 +153,12 @@ fn one_look_at_80_by_24_tells_everything() {
     for part in ["config.yaml", "up 1m 41s", "cpu 2.1 %", "12 MiB", "live"] {
         assert!(picture.rows()[0].contains(part), "{part}: {}", picture.rows()[0]);
     }
-    let trades = picture.row("wss://trades.example");
+    let trades = picture.row("wss://trades.exa");
     for part in ["● trades", "up 1h 2m", "12 ms", "1,234"] {
         assert!(trades.contains(part), "{part}: {trades}");
     }
     let quotes = picture.row("○ quotes");
-    assert!(quotes.contains("redial in 4 s"), "{quotes}");
+    assert!(quotes.contains("redial 4 s"), "{quotes}");
     assert!(picture.row("Clients").contains("peak 3"));
     assert!(picture.row("msg/s").contains("1,234 msg/s"));
     assert!(picture.row("msg/s").contains("3,702 msg/s"));
