@@ -17,7 +17,7 @@ const SLOW_FILL: f64 = 0.5;
 /// What the list is sorted by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Order {
-    /// Channel; in it the slow ones, then the oldest.
+    /// The slow ones, then by channel; in it the oldest first.
     #[default]
     Channel,
     /// Most messages behind.
@@ -35,7 +35,7 @@ pub(super) enum Order {
 }
 
 /// How well a client keeps up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Pace {
     #[default]
     Steady,
@@ -208,8 +208,9 @@ fn sort(rows: &mut [Row], order: Order) {
     rows.sort_unstable_by(|a, b| {
         let by_id = a.stats.id.cmp(&b.stats.id);
         let (one, other) = (&a.stats, &b.stats);
+        let slow_first = (b.pace == Pace::Slow).cmp(&(a.pace == Pace::Slow));
         let by_order = match order {
-            Order::Channel => one.channel.cmp(&other.channel).then(b.pace.cmp(&a.pace)),
+            Order::Channel => slow_first.then_with(|| one.channel.cmp(&other.channel)),
             Order::Lag => other.lag_messages.cmp(&one.lag_messages),
             Order::Age => other.lag_seconds.total_cmp(&one.lag_seconds),
             Order::Drops => other.dropped_messages.cmp(&one.dropped_messages),
@@ -269,11 +270,11 @@ mod tests {
     }
 
     #[test]
-    fn slow_clients_come_first_in_their_channel() {
+    fn slow_clients_come_first_then_channels() {
         let clients = [client(3, "trades", 0), client(1, "trades", 0), client(2, "trades", 50)];
         assert_eq!(ids(&list(&clients)), [2, 1, 3]);
-        let clients = [client(4, "trades", 50), client(5, "quotes", 0)];
-        assert_eq!(ids(&list(&clients)), [5, 4]);
+        let clients = [client(4, "trades", 9), client(5, "quotes", 0), client(6, "trades", 99)];
+        assert_eq!(ids(&list(&clients)), [6, 5, 4]);
     }
 
     #[test]

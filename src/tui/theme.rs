@@ -27,6 +27,8 @@ pub(super) struct Palette {
     pub(super) strong: Style,
     /// What has the focus.
     pub(super) accent: Style,
+    /// Bars: large, so they are quiet.
+    pub(super) bars: Style,
     pub(super) good: Style,
     pub(super) warn: Style,
     pub(super) bad: Style,
@@ -45,15 +47,15 @@ impl Look {
 
     pub(super) fn palette(self) -> Palette {
         match self {
-            Self::Dark => coloured([234, 252, 245, 239, 255, 110, 108, 179, 167, 237]),
-            Self::Light => coloured([255, 237, 243, 250, 232, 25, 28, 130, 160, 252]),
+            Self::Dark => coloured([234, 252, 245, 239, 255, 110, 66, 108, 179, 167, 237]),
+            Self::Light => coloured([255, 237, 242, 250, 232, 25, 110, 28, 130, 160, 252]),
             Self::Plain => plain(),
         }
     }
 }
 
-fn coloured(colors: [u8; 10]) -> Palette {
-    let [ground, text, dim, faint, strong, accent, good, warn, bad, selected] =
+fn coloured(colors: [u8; 11]) -> Palette {
+    let [ground, text, dim, faint, strong, accent, bars, good, warn, bad, selected] =
         colors.map(Color::Indexed);
     let style = |color: Color| Style::new().fg(color);
     Palette {
@@ -62,6 +64,7 @@ fn coloured(colors: [u8; 10]) -> Palette {
         faint: style(faint),
         strong: style(strong).add_modifier(Modifier::BOLD),
         accent: style(accent),
+        bars: style(bars),
         good: style(good),
         warn: style(warn),
         bad: style(bad),
@@ -77,6 +80,7 @@ fn plain() -> Palette {
         faint: style.add_modifier(Modifier::DIM),
         strong: style.add_modifier(Modifier::BOLD),
         accent: style.add_modifier(Modifier::BOLD),
+        bars: style,
         good: style,
         warn: style.add_modifier(Modifier::BOLD),
         bad: style.add_modifier(Modifier::BOLD | Modifier::UNDERLINED),

@@ -13,6 +13,8 @@ use super::plan::Frames;
 
 /// A card is at least this wide, or it is left out.
 const MIN_WIDTH: u16 = 20;
+/// In a box, less of it is left.
+const MIN_BOX_WIDTH: u16 = 23;
 /// The eighths of a cell.
 const BARS: [&str; 8] = ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"];
 
@@ -37,7 +39,8 @@ pub(super) fn draw(ui: &Ui, area: Rect, canvas: &mut Canvas<'_>) {
         return one_line(&ui.history, area, canvas);
     }
     let cards = cards(ui, &canvas.palette);
-    let fitting = usize::from((area.width / MIN_WIDTH).max(1)).min(cards.len());
+    let min_width = if canvas.frames == Frames::Boxes { MIN_BOX_WIDTH } else { MIN_WIDTH };
+    let fitting = usize::from((area.width / min_width).max(1)).min(cards.len());
     let mut left = area;
     for (at, card) in cards.iter().take(fitting).enumerate() {
         let width = left.width / text::cells(fitting - at);
@@ -169,7 +172,11 @@ fn draw_card(card: &Card<'_>, area: Rect, canvas: &mut Canvas<'_>) {
         canvas.write(Span::styled(text, dim), row);
     }
     let taken = inside.height.min(3);
-    let below = Rect { y: inside.y + taken, height: inside.height - taken, ..inside };
+    let mut below = Rect { y: inside.y + taken, height: inside.height - taken, ..inside };
+    if canvas.frames == Frames::Rules {
+        // Bars of neighbours do not touch.
+        below.width = below.width.saturating_sub(1);
+    }
     spark(card.trend, below, canvas);
 }
 
@@ -187,7 +194,7 @@ fn spark(trend: &Trend, area: Rect, canvas: &mut Canvas<'_>) {
             let here = usize::try_from(eighths.min(8)).unwrap_or_default();
             eighths = eighths.saturating_sub(8);
             if let Some(bar) = here.checked_sub(1).and_then(|at| BARS.get(at)) {
-                canvas.buffer[(x, y)].set_symbol(bar).set_style(canvas.palette.accent);
+                canvas.buffer[(x, y)].set_symbol(bar).set_style(canvas.palette.bars);
             }
         }
     }

@@ -54,8 +54,14 @@ pub(super) fn draw(ui: &Ui, area: Rect, canvas: &mut Canvas<'_>) {
         let word = if ui.snapshot.is_some() { "no sources" } else { "waiting for the relay …" };
         return canvas.write(Span::styled(word, dim), inside);
     }
-    let first = first_row(ui.source, sources.len(), usize::from(inside.height));
-    for ((at, source), row) in sources.iter().enumerate().skip(first).zip(inside.rows()) {
+    let height = usize::from(inside.height);
+    let mut sources: Vec<_> = sources.iter().collect();
+    if sources.len() > height {
+        // What is lost must be seen.
+        sources.sort_by_key(|source| is_open(source));
+    }
+    let first = first_row(ui.source, sources.len(), height);
+    for ((at, source), row) in sources.into_iter().enumerate().skip(first).zip(inside.rows()) {
         let cells = cells(source, ui.history.source_rate(&source.stats.name), &canvas.palette);
         table.row(cells, row, canvas);
         if ui.focus == Pane::Sources && at == ui.source {

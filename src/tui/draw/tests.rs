@@ -198,6 +198,16 @@ fn small_screen_shows_what_matters_most() {
 }
 
 #[test]
+fn lost_source_is_seen_however_many_there_are() {
+    let mut sources = vec![source("trades", "open"); 30];
+    sources.push(source("quotes", "given_up"));
+    let ui = ui_with([Snapshot { sources, ..snapshot() }]);
+    for size in [(80, 24), (200, 50), (40, 10)] {
+        assert!(Picture::of(&ui, size).row("✕ quotes").contains("given up"));
+    }
+}
+
+#[test]
 fn no_size_and_no_snapshot_makes_it_panic() {
     let wide = "価格情報 🦀 ".repeat(30);
     let strange = Snapshot {
