@@ -22,6 +22,7 @@ fuzz_target!(|text: &str| {
     }
 });
 
+#[expect(clippy::disallowed_methods, reason = "an instant to count from")]
 fn check_settings(settings: Settings) {
     assert!(!settings.plan().to_string().is_empty());
     assert!(!format!("{settings:?}").is_empty());

@@ -16,7 +16,10 @@ fn check(text: &str, url: &WsUrl) {
     assert!(!url.host().is_empty() && url.port() != 0);
     assert!(url.path_and_query().starts_with(['/', '?']), "{url:?}");
     for part in [url.host(), url.path_and_query(), &url.host_header()] {
-        assert!(!part.contains(|c: char| c.is_control() || c == ' '), "a request of two lines");
+        assert!(
+            !part.contains(|c: char| c.is_ascii_control() || c == ' '),
+            "a request of two lines"
+        );
     }
     let scheme = if url.is_tls() { "wss" } else { "ws" };
     let (written_scheme, rest) = text.split_once("://").expect("an address has a scheme");

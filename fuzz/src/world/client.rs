@@ -15,7 +15,7 @@ type Numbered = (usize, usize);
 /// One client.
 #[derive(Debug)]
 pub(super) struct Client {
-    number: usize,
+    pub(super) number: usize,
     pub(super) channel: usize,
     wire: Wire,
     far: Far,
@@ -205,6 +205,12 @@ impl Client {
         let kind_fits = is_text.is_none_or(|is_text| is_text == Source::is_text(number));
         assert!(kind_fits, "text became binary, or binary text");
         self.messages.push((source, number));
+    }
+
+    /// How many messages it has sent that must arrive.
+    pub(super) fn sent(&self) -> usize {
+        let is_heard = self.is_faithful && self.phase == Phase::Open && self.closed_at.is_none();
+        if is_heard { self.sent } else { 0 }
     }
 
     /// What it got is in order; all of it, if it always read.

@@ -55,6 +55,7 @@ pub struct World {
 
 impl World {
     /// A relay that has dialled its sources.
+    #[expect(clippy::disallowed_methods, reason = "an instant to count from")]
     pub fn new(shape: Shape) -> Self {
         let channels = [0, 1].map(|n| channel(&shape, n)).to_vec();
         let sources = [0, 1].map(|n| source(&shape, n)).to_vec();
@@ -242,6 +243,7 @@ impl World {
         }
         self.pass(Duration::from_secs(3));
         self.check();
+        self.check_forwarded();
         for client in self.clients.iter_mut().filter(|_| self.shape.ends_stalled) {
             client.stall_if_unfaithful();
         }
@@ -261,6 +263,20 @@ impl World {
                 && feeds(client.channel).iter().all(|n| self.sources[*n].was_lost);
             let may_end = self.relay.outcome().is_some() || is_closed_with_its_sources;
             client.check(&self.sources, received, may_end, self.is_aborted);
+        }
+    }
+
+    /// All that clients have sent has arrived at the sources that were always there.
+    fn check_forwarded(&self) {
+        if self.shape.read_only || self.relay.outcome().is_some() {
+            return;
+        }
+        for client in &self.clients {
+            for source in feeds(client.channel) {
+                let heard = self.sources[*source].heard_of(client.number);
+                let is_whole = heard.is_none_or(|heard| heard >= client.sent());
+                assert!(is_whole, "source {source} heard {heard:?} of client {}", client.number);
+            }
         }
     }
 }

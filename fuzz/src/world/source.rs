@@ -175,6 +175,12 @@ impl Source {
         !bytes.is_empty()
     }
 
+    /// How many messages of a client it has heard, `None` if some may be lost on their way.
+    pub(super) fn heard_of(&self, client: usize) -> Option<usize> {
+        let is_steady = !self.was_lost && self.conn.as_ref().is_some_and(|conn| conn.is_open);
+        is_steady.then(|| self.heard.iter().filter(|(from, _)| *from == client).count())
+    }
+
     /// Each client's messages came in order, none twice.
     pub(super) fn check(&self, is_read_only: bool) {
         assert!(!is_read_only || self.heard.is_empty(), "a message passed a read-only channel");
