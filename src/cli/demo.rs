@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use tungstenite::{Error, Message, WebSocket};
 
 use super::{Failure, relay, run};
 use crate::daemon::{Daemon, limits};
+use crate::observe::snapshot::LogLine;
 
 /// Between two ticks of the feed.
 const TICK: Duration = Duration::from_millis(200);
@@ -27,7 +29,7 @@ pub(super) struct Args {
 }
 
 /// Runs a feed and a relay until Ctrl-C.
-pub(super) fn demo(args: &Args) -> Result<(), Failure> {
+pub(super) fn demo(args: &Args, lines: Receiver<LogLine>) -> Result<(), Failure> {
     let refused = |error| Failure::System("cannot make a feed on loopback".to_owned(), error);
     let feed = TcpListener::bind(("127.0.0.1", 0)).map_err(refused)?;
     let feed_address = feed.local_addr().map_err(refused)?;
@@ -46,7 +48,7 @@ pub(super) fn demo(args: &Args) -> Result<(), Failure> {
     limits::raise_descriptors();
     let settings = relay::demo_settings(feed_address, port, &unix)?;
     let signals = run::catch_signals()?;
-    let daemon = Daemon::new(settings).map_err(Failure::Daemon)?;
+    let daemon = Daemon::new(settings, lines).map_err(Failure::Daemon)?;
     let _ = write!(io::stdout(), "{}", invitation(port, &unix.display().to_string()));
     run::tell_and_run(signals, daemon)
 }

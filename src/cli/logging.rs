@@ -1,57 +1,101 @@
-//! One line an event, on stderr; a line that repeats is counted instead.
+//! One line an event, on stderr; a line that repeats is counted instead. Each line also goes to
+//! those who watch the relay.
 
+use std::fmt;
 use std::io::{self, IsTerminal};
+use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use log::{LevelFilter, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 use simplelog::{ColorChoice, ConfigBuilder, TermLogger, TerminalMode};
+use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
+
+use crate::observe::snapshot::LogLine;
 
 /// A repeated line is shown with its count at least this often.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
+/// Lines that wait for the loop to pass them on; more are not passed on.
+const MAX_WAITING_LINES: usize = 1000;
+const TIME_FORMAT: &[BorrowedFormatItem<'static>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 
-/// Starts logging: info and worse, or debug if `verbose`.
-pub(super) fn start(verbose: bool) {
+/// Where lines go besides those who watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Output {
+    /// To stderr.
+    Stderr,
+    /// Nowhere: the terminal shows something else.
+    Nowhere,
+}
+
+/// Starts logging: info and worse, or debug if `verbose`. Hands out the lines for the loop.
+pub(super) fn start(verbose: bool, output: Output) -> Receiver<LogLine> {
     let level = if verbose { LevelFilter::Debug } else { LevelFilter::Info };
+    let (watchers, lines) = mpsc::sync_channel(MAX_WAITING_LINES);
+    let inner: Box<dyn Log> = match output {
+        Output::Stderr => stderr(level),
+        Output::Nowhere => Box::new(Nowhere),
+    };
+    let logger = Collapsing { inner, level, watchers, last: Mutex::default() };
+    // It fails only if there is a logger already, which then is the one to use.
+    if log::set_boxed_logger(Box::new(logger)).is_ok() {
+        log::set_max_level(level);
+    }
+    lines
+}
+
+fn stderr(level: LevelFilter) -> Box<dyn Log> {
     let config = ConfigBuilder::new()
-        .set_time_format_custom(format_description!(
-            "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"
-        ))
+        .set_time_format_custom(TIME_FORMAT)
         .set_time_level(LevelFilter::Error)
         .set_target_level(LevelFilter::Off)
         .set_thread_level(LevelFilter::Off)
         .set_location_level(LevelFilter::Off)
-        .add_filter_allow_str("veylor")
         .build();
     let is_terminal = io::stderr().is_terminal();
     let color = if is_terminal { ColorChoice::Auto } else { ColorChoice::Never };
-    let terminal = TermLogger::new(level, config, TerminalMode::Stderr, color);
-    let collapsing = Collapsing { inner: terminal, last: Mutex::default() };
-    // It fails only if there is a logger already, which then is the one to use.
-    if log::set_boxed_logger(Box::new(collapsing)).is_ok() {
-        log::set_max_level(level);
+    TermLogger::new(level, config, TerminalMode::Stderr, color)
+}
+
+struct Nowhere;
+
+impl Log for Nowhere {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        false
     }
+
+    fn log(&self, _: &Record<'_>) {}
+
+    fn flush(&self) {}
 }
 
 /// Passes lines on, but counts those that only repeat the last.
 struct Collapsing<L> {
     inner: L,
+    level: LevelFilter,
+    watchers: SyncSender<LogLine>,
     last: Mutex<Option<Last>>,
 }
 
 /// The last line and how often it came again since it was shown.
 struct Last {
-    level: log::Level,
+    level: Level,
     text: String,
     repeats: u64,
     shown_at: Instant,
 }
 
 impl<L: Log> Collapsing<L> {
-    fn show(&self, level: log::Level, text: std::fmt::Arguments<'_>) {
+    fn show(&self, level: Level, text: fmt::Arguments<'_>) {
         let target = "veylor";
         self.inner.log(&Record::builder().level(level).target(target).args(text).build());
+        let time = OffsetDateTime::now_utc().format(TIME_FORMAT).unwrap_or_default();
+        let level = level.as_str().to_ascii_lowercase();
+        // Who watches misses a line rather than that the relay waits for the loop.
+        let _ = self.watchers.try_send(LogLine { level, time, text: text.to_string() });
     }
 
     fn show_repeats(&self, last: &mut Last) {
@@ -64,12 +108,12 @@ impl<L: Log> Collapsing<L> {
 
 impl<L: Log> Log for Collapsing<L> {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.inner.enabled(metadata)
+        metadata.level() <= self.level && metadata.target().starts_with("veylor")
     }
 
     #[expect(clippy::disallowed_methods, reason = "the log's own sense of time steers nothing")]
     fn log(&self, record: &Record<'_>) {
-        if !self.enabled(record.metadata()) || !record.target().starts_with("veylor") {
+        if !self.enabled(record.metadata()) {
             return;
         }
         let text = record.args().to_string();
@@ -120,7 +164,10 @@ mod tests {
 
     #[test]
     fn repeats_are_counted_and_other_lines_pass() {
-        let logger = Collapsing { inner: Lines::default(), last: Mutex::default() };
+        let (watchers, watched) = mpsc::sync_channel(10);
+        let level = LevelFilter::Info;
+        let logger =
+            Collapsing { inner: Lines::default(), level, watchers, last: Mutex::default() };
         for text in ["a", "b", "b", "b", "c"] {
             let args = format_args!("{text}");
             logger.log(&Record::builder().target("veylor::test").args(args).build());
@@ -128,5 +175,7 @@ mod tests {
         logger.log(&Record::builder().target("other").args(format_args!("noise")).build());
         let lines = logger.inner.0.lock().unwrap().clone();
         assert_eq!(lines, ["a", "b", "b (again, 2 times)", "c"]);
+        let watched: Vec<_> = watched.try_iter().map(|line| line.text).collect();
+        assert_eq!(watched, lines);
     }
 }

@@ -1,10 +1,14 @@
 //! The command line: one file a command.
 
+mod ask;
 mod check;
 mod demo;
+mod door;
 mod logging;
 mod relay;
 mod run;
+#[cfg(feature = "tui")]
+mod top;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -13,6 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use self::logging::Output;
 use crate::{config, daemon};
 
 /// The file that is read when none is named.
@@ -35,6 +40,10 @@ struct Cli {
     /// Logs more: what peers do wrong, every dial
     #[arg(short, long, global = true)]
     verbose: bool,
+    /// Shows what the relay does in the terminal, instead of a log
+    #[cfg(feature = "tui")]
+    #[arg(long)]
+    tui: bool,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -47,6 +56,17 @@ enum Command {
     Relay(relay::Args),
     /// Tells all that is wrong with a configuration, or what it comes to
     Check(check::Args),
+    /// Shows a running relay in the terminal
+    #[cfg(feature = "tui")]
+    Top(top::Args),
+    /// Shows the sources and channels of a running relay
+    Status(ask::Show),
+    /// Shows the clients of a running relay
+    Clients(ask::Show),
+    /// Disconnects a client of a running relay
+    Disconnect(ask::Disconnect),
+    /// Sends a message to a source of a running relay
+    Send(ask::Send),
 }
 
 /// Why a command ended other than well. Printed in one place, as `veylor: …`.
@@ -62,6 +82,8 @@ enum Failure {
     System(String, io::Error),
     /// All sources have given up; the log has said so.
     NothingToRelay,
+    /// A running relay says no.
+    Refused(String),
 }
 
 /// Runs the program with the arguments of the process.
@@ -88,17 +110,24 @@ fn run(cli: Cli) -> Result<(), Failure> {
     let config = |named: Option<PathBuf>| named.unwrap_or_else(|| DEFAULT_CONFIG.into());
     match cli.command {
         Some(Command::Check(args)) => check::check(&config(args.config.or(cli.config))),
-        Some(Command::Demo(args)) => {
-            logging::start(cli.verbose);
-            demo::demo(&args)
-        }
+        Some(Command::Demo(args)) => demo::demo(&args, logging::start(cli.verbose, Output::Stderr)),
         Some(Command::Relay(args)) => {
-            logging::start(cli.verbose);
-            run::run(relay::settings(&args)?)
+            run::run(relay::settings(&args)?, logging::start(cli.verbose, Output::Stderr))
+        }
+        #[cfg(feature = "tui")]
+        Some(Command::Top(args)) => top::top(&args),
+        Some(Command::Status(args)) => ask::status(&args),
+        Some(Command::Clients(args)) => ask::clients(&args),
+        Some(Command::Disconnect(args)) => ask::disconnect(&args),
+        Some(Command::Send(args)) => ask::send(&args),
+        #[cfg(feature = "tui")]
+        None if cli.tui => {
+            let settings = config::load(&config(cli.config)).map_err(Failure::Config)?;
+            run::run_with_ui(settings, logging::start(cli.verbose, Output::Nowhere))
         }
         None => {
-            logging::start(cli.verbose);
-            run::run(config::load(&config(cli.config)).map_err(Failure::Config)?)
+            let lines = logging::start(cli.verbose, Output::Stderr);
+            run::run(config::load(&config(cli.config)).map_err(Failure::Config)?, lines)
         }
     }
 }
@@ -106,7 +135,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
 impl Failure {
     fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Daemon(daemon::Error::System(_)) | Self::System(..) | Self::NothingToRelay => 1,
+            Self::Daemon(daemon::Error::System(_))
+            | Self::System(..)
+            | Self::NothingToRelay
+            | Self::Refused(_) => 1,
             Self::Usage(_) | Self::Config(_) => 2,
             Self::Daemon(daemon::Error::Bind(_)) => 3,
         })
@@ -116,7 +148,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(error) => write!(f, "veylor: {error}"),
+            Self::Usage(error) | Self::Refused(error) => write!(f, "veylor: {error}"),
             // A line of its own for each problem, each with the name of the file.
             Self::Config(error) => error.fmt(f),
             Self::Daemon(error) => write!(f, "veylor: {error}"),

@@ -1,29 +1,49 @@
 //! `veylor [-c FILE]`: relays until it is told to stop.
 
 use std::io;
+use std::sync::mpsc::Receiver;
 
 use super::Failure;
 use crate::config::plan::{self, rounded_size};
 use crate::config::settings::Settings;
 use crate::daemon::signals::Caught;
 use crate::daemon::{Daemon, limits};
+use crate::observe::snapshot::LogLine;
 use crate::relay::Outcome;
 
 /// Descriptors that are not clients: sources, listeners, log, poller.
 const OTHER_DESCRIPTORS: u64 = 64;
 
 /// Runs a relay in this thread.
-pub(super) fn run(settings: Settings) -> Result<(), Failure> {
-    announce(&settings);
+pub(super) fn run(settings: Settings, lines: Receiver<LogLine>) -> Result<(), Failure> {
     let signals = catch_signals()?;
-    let daemon = Daemon::new(settings).map_err(Failure::Daemon)?;
+    tell_and_run(signals, opened(settings, lines)?)
+}
+
+/// Runs a relay in this thread, and the terminal UI beside it.
+#[cfg(feature = "tui")]
+pub(super) fn run_with_ui(settings: Settings, lines: Receiver<LogLine>) -> Result<(), Failure> {
+    let signals = catch_signals()?;
+    let mut daemon = opened(settings, lines)?;
+    let ui = super::top::beside(&mut daemon)?;
+    let ended = tell_and_run(signals, daemon);
+    // The relay's end has ended the events, and so the UI: the terminal is given back now.
+    let shown = ui.join().unwrap_or_else(|_| Err(io::Error::other("the terminal UI failed")));
+    ended?;
+    shown.map_err(super::top::no_terminal)
+}
+
+/// A relay whose endpoints are open, and have been told.
+fn opened(settings: Settings, lines: Receiver<LogLine>) -> Result<Daemon, Failure> {
+    announce(&settings);
+    let daemon = Daemon::new(settings, lines).map_err(Failure::Daemon)?;
     for (channel, address) in daemon.addresses() {
         log::info!("channel {channel}: listening at {address}");
     }
     for address in daemon.admin_addresses() {
         log::info!("admin: listening at {address}");
     }
-    tell_and_run(signals, daemon)
+    Ok(daemon)
 }
 
 /// Catches signals before there is anything that they would leave behind.

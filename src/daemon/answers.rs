@@ -72,7 +72,9 @@ impl Daemon {
             ("GET" | "HEAD", ["api", "status"]) => Response::json(200, json(&self.snapshot(now))),
             ("GET", ["api", "events"]) => {
                 let first = Event::Snapshot(Box::new(self.snapshot(now)));
-                return Answer::Watch(events(line(&first)));
+                let recent = self.watch.recent().map(Event::Log);
+                let told: Vec<_> = std::iter::once(first).chain(recent).map(|e| line(&e)).collect();
+                return Answer::Watch(events(told.concat()));
             }
             ("POST", ["api", ..]) if access == Access::Read => {
                 Response::text(403, "this door only reads; acting takes the Unix socket")

@@ -9,9 +9,11 @@ mod dialing;
 pub mod limits;
 mod listening;
 pub mod signals;
+mod watch;
 
 use std::fmt;
 use std::io;
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use mio::{Registry, Token};
@@ -20,11 +22,12 @@ use self::admin::Admin;
 use self::dialing::{Connected, Dialing, Resolved};
 use self::listening::{Arrival, Listening};
 use self::signals::Signal;
+use self::watch::Watch;
 use crate::config::settings::Settings;
 use crate::net::listener::BindError;
 use crate::net::stream::Stream;
 use crate::observe::histogram::Recorder;
-use crate::observe::snapshot::Event;
+use crate::observe::snapshot::{Event, LogLine};
 use crate::reactor::mailbox::{Mailbox, Post};
 use crate::reactor::poller::{Pace, Poller, Readiness};
 use crate::reactor::table::Key;
@@ -47,6 +50,7 @@ pub struct Daemon {
     listening: Listening,
     dialing: Dialing,
     admin: Admin,
+    watch: Watch,
     events: Vec<(Target, Readiness)>,
     settings: Settings,
     started: Instant,
@@ -61,6 +65,8 @@ pub struct Daemon {
 pub enum Letter {
     /// The operator wants something.
     Signal(Signal),
+    /// The operator wants a client to go.
+    Disconnect(u64),
     /// A source's url, headers and addresses are known, or why not.
     Resolved(SourceId, Result<Box<Resolved>, String>),
 }
@@ -76,7 +82,9 @@ pub enum Error {
 
 impl Daemon {
     /// Opens all endpoints. Nothing is dialled before [`Self::run`].
-    pub fn new(settings: Settings) -> Result<Self, Error> {
+    ///
+    /// `lines` is what the log says, for those who watch.
+    pub fn new(settings: Settings, lines: Receiver<LogLine>) -> Result<Self, Error> {
         let poller = Poller::new().map_err(Error::System)?;
         let mailbox = Mailbox::new(poller.registry()).map_err(Error::System)?;
         let listening = Listening::open(&settings, poller.registry())?;
@@ -91,6 +99,7 @@ impl Daemon {
             listening,
             dialing,
             admin,
+            watch: Watch::new(lines),
             events: Vec::new(),
             settings,
             started: clock(),
@@ -110,6 +119,11 @@ impl Daemon {
         self.listening
             .addresses()
             .map(|(channel, address)| (self.settings.channels[channel.0].name.as_str(), address))
+    }
+
+    /// Watches the relay from this process: a snapshot a second, and the log's lines.
+    pub fn watch(&mut self) -> Receiver<Event> {
+        self.watch.join()
     }
 
     /// Where operators look and steer.
@@ -155,15 +169,29 @@ impl Daemon {
         self.admin.accept(self.poller.registry(), now);
         self.answer_visitors(now);
         self.admin.expire(now);
-        if !self.admin.is_watched() {
+        while let Some(line) = self.watch.next_line() {
+            self.tell(&Event::Log(line));
+        }
+        if !self.is_watched() {
             self.next_snapshot = None;
             return;
         }
-        let due = *self.next_snapshot.get_or_insert(now + SNAPSHOT_INTERVAL);
+        let due = *self.next_snapshot.get_or_insert(now);
         if due <= now {
             let event = Event::Snapshot(Box::new(self.snapshot(now)));
-            self.admin.tell(&answers::line(&event));
+            self.tell(&event);
             self.next_snapshot = Some(now + SNAPSHOT_INTERVAL);
+        }
+    }
+
+    fn is_watched(&self) -> bool {
+        self.admin.is_watched() || self.watch.is_watched()
+    }
+
+    fn tell(&mut self, event: &Event) {
+        if self.is_watched() {
+            self.admin.tell(&answers::line(event));
+            self.watch.tell(event);
         }
     }
 
@@ -263,6 +291,9 @@ impl Daemon {
                 Letter::Signal(Signal::Reload) => log::warn!(
                     "SIGHUP: the configuration is read at the start only, restart to change it"
                 ),
+                Letter::Disconnect(id) => {
+                    self.relay.disconnect_client(id, now);
+                }
                 Letter::Resolved(source, resolved) => {
                     if let Some(why) = self.dialing.resolved(source, resolved, now) {
                         self.relay.dial_failed(source, &why, now);

@@ -3,21 +3,21 @@
 use std::time::Instant;
 
 use super::Relay;
-use super::conn::{Goodbye, Role};
+use super::channel::Channel;
+use super::conn::Goodbye;
 use super::settings::SourceId;
 use super::source::State;
 use crate::codec::Message;
 use crate::net::stream::Socket;
+use crate::reactor::table::Key;
 
 impl<S: Socket> Relay<S> {
     /// Sees a client off, by the number that the log and the snapshot show. Says whether there is
     /// such a client.
     pub fn disconnect_client(&mut self, id: u64, now: Instant) -> bool {
-        let is_it = |key: &crate::reactor::table::Key| {
-            let conn = self.conns.get(*key);
-            conn.is_some_and(|conn| conn.id == id && conn.is_following())
-        };
-        let Some(key) = self.conns.keys().find(is_it) else { return false };
+        let has_id = |key: &Key| self.conns.get(*key).is_some_and(|conn| conn.id == id);
+        let client = self.channels.iter().flat_map(Channel::clients).find(has_id);
+        let Some(key) = client else { return false };
         self.dismiss(key, Goodbye::Operator, now);
         true
     }
@@ -40,8 +40,6 @@ impl<S: Socket> Relay<S> {
             State::Dialing => {}
             State::Waiting(_) | State::GivenUp => self.dial(id, now),
             State::Opening(key) | State::Open { key, .. } => {
-                let Some(conn) = self.conns.get(key) else { return };
-                debug_assert_eq!(conn.role, Role::Source(id));
                 self.say_goodbye(key, Goodbye::Operator, now);
                 self.dial(id, now);
             }

@@ -1,0 +1,116 @@
+//! The operator's Unix door, from the outside: how a command asks a running relay.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::Failure;
+
+/// Where a relay's door is unless `--socket` says otherwise.
+pub(super) const DEFAULT_SOCKET: &str = "/run/veylor/admin.sock";
+/// A relay that turns answers in no time.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Which relay is meant.
+#[derive(Debug, clap::Args)]
+pub(super) struct Socket {
+    /// The relay's `admin.unix_socket_path`
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
+    socket: PathBuf,
+}
+
+impl Socket {
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.socket
+    }
+
+    /// What the relay answers to a question.
+    pub(super) fn get(&self, path: &str) -> Result<String, Failure> {
+        self.ask("GET", path, "text/plain", b"")
+    }
+
+    /// What the relay answers to a wish.
+    pub(super) fn post(&self, path: &str, body: &[u8]) -> Result<String, Failure> {
+        self.ask("POST", path, "text/plain", body)
+    }
+
+    /// The lines that the relay sends until it ends or this end is dropped.
+    pub(super) fn lines(&self, path: &str) -> Result<impl BufRead + use<>, Failure> {
+        let mut stream = self.connect()?;
+        stream.set_read_timeout(None).map_err(|error| self.unreachable(error))?;
+        let mut answer = self.request(&mut stream, "GET", path, "text/plain", b"")?;
+        let status = self.head(&mut answer)?;
+        if status != 200 {
+            return Err(self.refused(status, "it does not tell what is going on"));
+        }
+        Ok(answer)
+    }
+
+    fn ask(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> Result<String, Failure> {
+        let mut stream = self.connect()?;
+        let mut answer = self.request(&mut stream, method, path, kind, body)?;
+        let status = self.head(&mut answer)?;
+        let mut text = String::new();
+        answer.read_to_string(&mut text).map_err(|error| self.unreachable(error))?;
+        match status {
+            200..=299 => Ok(text),
+            _ => Err(self.refused(status, text.trim_end())),
+        }
+    }
+
+    fn connect(&self) -> Result<UnixStream, Failure> {
+        let stream = UnixStream::connect(&self.socket).map_err(|error| self.unreachable(error))?;
+        stream.set_read_timeout(Some(TIMEOUT)).map_err(|error| self.unreachable(error))?;
+        Ok(stream)
+    }
+
+    fn request(
+        &self,
+        stream: &mut UnixStream,
+        method: &str,
+        path: &str,
+        kind: &str,
+        body: &[u8],
+    ) -> Result<BufReader<UnixStream>, Failure> {
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: veylor\r\nConnection: close\r\n\
+             Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        let sent = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
+        let answer = sent.and_then(|()| stream.try_clone());
+        answer.map(BufReader::new).map_err(|error| self.unreachable(error))
+    }
+
+    /// Reads past the head of an answer. Its status.
+    fn head(&self, answer: &mut impl BufRead) -> Result<u16, Failure> {
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            answer.read_line(&mut line).map_err(|error| self.unreachable(error))?;
+            if line.trim_end().is_empty() {
+                break;
+            }
+            lines.push(line);
+        }
+        let status = lines.first().and_then(|line| line.split(' ').nth(1)?.parse().ok());
+        status.ok_or_else(|| self.unreachable(io::ErrorKind::UnexpectedEof.into()))
+    }
+
+    fn unreachable(&self, error: io::Error) -> Failure {
+        let path = self.socket.display();
+        Failure::System(
+            format!(
+                "no relay answers at {path}; is it running, with admin.unix_socket_path, and is \
+                 it yours? --socket names another"
+            ),
+            error,
+        )
+    }
+
+    fn refused(&self, status: u16, text: &str) -> Failure {
+        Failure::Refused(format!("the relay at {} says {status}: {text}", self.socket.display()))
+    }
+}
