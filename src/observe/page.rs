@@ -6,8 +6,8 @@ pub const PAGE: &str = include_str!("page.html");
 /// The header `Content-Security-Policy` that the page is to be served with: its own script, its
 /// own style, its own door, and nothing else.
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; \
-     script-src 'sha256-0uetmA0uO25LVbri7gpkKC7YWT3pPE3loJis2Cn/Chw='; \
-     style-src 'sha256-heEp3lJORznD8VfRFnUuZn5HmQ2AHy3rnHWm77UJGZ4='; \
+     script-src 'sha256-tTEvY8JuD00ljr+Gs5rYaidU5+r/V9Yb7ZIpTd5AeYs='; \
+     style-src 'sha256-XLOkB+JOsPJIl4qXDixX/P/mUaILXd7aYVRx28wE07w='; \
      connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ class Browser:
     def __init__(self, folder, width, height, scheme):
         self.faults = []
         self.numbers, self.answers = itertools.count(1), {}
+        self.ending = contextlib.ExitStack()
         folder.mkdir()
         self.process = subprocess.Popen(
             [
@@ -58,7 +59,8 @@ class Browser:
         wait_until(lambda: told.exists() and len(told.read_text().split()) == 2, "starts", START)
         port, path = told.read_text().split()
         url = f"ws://127.0.0.1:{port}{path}"
-        self.socket = connect(url, max_size=None, proxy=None, compression=None)
+        dialled = connect(url, max_size=None, proxy=None, compression=None)
+        self.socket = self.ending.enter_context(dialled)
         self.session = None
         threading.Thread(target=self._listen, daemon=True).start()
         target = self.do("Target.createTarget", url="about:blank")["targetId"]
@@ -121,8 +123,7 @@ class Browser:
         return b64decode(self.do("Page.captureScreenshot", format="png")["data"])
 
     def end(self):
-        if hasattr(self, "socket"):
-            self.socket.close()
+        self.ending.close()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()

@@ -366,7 +366,8 @@ class Admin:
         path = self.world.config({"sources": sources, "admin": self.settings})
         relay = self.world.run("-c", path, ws_port=port)
         wait_until(lambda: relay.process.poll() is not None or tcp_port_listens(port), "it runs")
-        # The doors open together, before anything is dialled.
+        with contextlib.suppress(AssertionError):
+            wait_until(lambda: tcp_port_listens(self.port), "the admin door is open", within=1)
         return tcp_port_listens(self.port)
 
     @property

@@ -31,7 +31,7 @@ def browser(tmp_path):
 
 
 def text_of(selector):
-    return f"document.querySelector({selector!r})?.innerText ?? ''"
+    return f"(document.querySelector({selector!r})?.innerText ?? '')"
 
 
 @pytest.mark.parametrize("scheme", ["dark", "light"])
