@@ -7,7 +7,7 @@ pub const PAGE: &str = include_str!("page.html");
 /// own style, its own door, and nothing else.
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; \
      script-src 'sha256-tTEvY8JuD00ljr+Gs5rYaidU5+r/V9Yb7ZIpTd5AeYs='; \
-     style-src 'sha256-XLOkB+JOsPJIl4qXDixX/P/mUaILXd7aYVRx28wE07w='; \
+     style-src 'sha256-V1uQBKhWw91uT33I4lYgTQLr/mFfeg39LJ0Xkur+1Ck='; \
      connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 #[cfg(test)]
