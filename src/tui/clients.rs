@@ -28,6 +28,8 @@ pub(super) enum Order {
     Drops,
     /// Most messages sent.
     Sent,
+    /// Kind, then address.
+    Kind,
     /// Address.
     Address,
     /// The newest.
@@ -72,7 +74,8 @@ impl Order {
             Self::Lag => Self::Age,
             Self::Age => Self::Drops,
             Self::Drops => Self::Sent,
-            Self::Sent => Self::Address,
+            Self::Sent => Self::Kind,
+            Self::Kind => Self::Address,
             Self::Address => Self::Newest,
             Self::Newest => Self::Channel,
         }
@@ -85,6 +88,7 @@ impl Order {
             Self::Age => "age of lag",
             Self::Drops => "drops",
             Self::Sent => "sent",
+            Self::Kind => "kind",
             Self::Address => "address",
             Self::Newest => "newest",
         }
@@ -215,6 +219,7 @@ fn sort(rows: &mut [Row], order: Order) {
             Order::Age => other.lag_seconds.total_cmp(&one.lag_seconds),
             Order::Drops => other.dropped_messages.cmp(&one.dropped_messages),
             Order::Sent => other.sent_messages.cmp(&one.sent_messages),
+            Order::Kind => (&one.wire, &one.peer).cmp(&(&other.wire, &other.peer)),
             Order::Address => one.peer.cmp(&other.peer),
             Order::Newest => Reverse(one.id).cmp(&Reverse(other.id)),
         };
@@ -281,14 +286,14 @@ mod tests {
     fn every_order_can_be_reached() {
         let mut list = list(&[client(1, "a", 0), client(2, "b", 9), client(3, "c", 4)]);
         let mut orders = Vec::new();
-        for _ in 0..7 {
+        for _ in 0..8 {
             orders.push((list.order().name(), ids(&list)));
             list.sort_by_next();
         }
         assert_eq!(list.order(), Order::Channel);
         assert_eq!(orders[1], ("lag", vec![2, 3, 1]));
-        assert_eq!(orders[5], ("address", vec![3, 2, 1]));
-        assert_eq!(orders[6], ("newest", vec![3, 2, 1]));
+        assert_eq!(orders[6], ("address", vec![3, 2, 1]));
+        assert_eq!(orders[7], ("newest", vec![3, 2, 1]));
     }
 
     #[test]

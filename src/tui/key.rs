@@ -64,6 +64,11 @@ impl Decoder {
         keys
     }
 
+    /// Whether there are bytes that are no whole key.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// The key that the bytes so far are, since no more have come for a while.
     pub(super) fn settle(&mut self) -> Option<Key> {
         let is_escape = self.pending == [ESCAPE];
@@ -172,6 +177,7 @@ mod tests {
     fn escape_alone_is_a_key_once_nothing_follows() {
         let mut decoder = Decoder::default();
         assert_eq!(decoder.keys(b"\x1b"), []);
+        assert!(decoder.is_waiting());
         assert_eq!(decoder.settle(), Some(Key::Escape));
         assert_eq!(decoder.settle(), None);
         assert_eq!(decoder.keys(b"\x1bq"), [Key::Escape, Key::Char('q')]);

@@ -98,7 +98,9 @@ impl Session {
     fn wait(&mut self) -> io::Result<Vec<Key>> {
         let since = self.drawn_at.map_or(FRAME, |drawn_at| clock().duration_since(drawn_at));
         let until_frame = FRAME.saturating_sub(since);
-        let timeout = if self.has_changed { until_frame } else { FRAME };
+        // The rest of a key's bytes gets its time, also on a line that is slow.
+        let is_patient = self.decoder.is_waiting() || !self.has_changed;
+        let timeout = if is_patient { FRAME } else { until_frame };
         if !is_readable(&self.keyboard, timeout)? {
             return Ok(self.decoder.settle().into_iter().collect());
         }

@@ -28,6 +28,7 @@ const COLUMNS: [Column; 13] = [
 ];
 const ID: usize = 0;
 const CHANNEL: usize = 1;
+const KIND: usize = 2;
 const ADDRESS: usize = 3;
 const LAG: usize = 5;
 const AGE: usize = 7;
@@ -91,6 +92,7 @@ fn sorted_column(order: Order) -> usize {
     match order {
         Order::Newest => ID,
         Order::Channel => CHANNEL,
+        Order::Kind => KIND,
         Order::Address => ADDRESS,
         Order::Lag => LAG,
         Order::Age => AGE,
