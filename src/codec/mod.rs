@@ -144,6 +144,22 @@ impl Codec {
         }
     }
 
+    /// Changes the size of the largest message the peer may send from now on, in bytes.
+    pub fn set_max_message_size(&mut self, max_message_size: usize) {
+        match self {
+            Self::WebSocket(codec) => codec.set_max_message_size(max_message_size),
+            Self::Prefixed(codec) => codec.set_max_message_size(max_message_size),
+        }
+    }
+
+    /// Changes the type of the peer's messages, where its wire does not say it.
+    pub fn set_message_type(&mut self, message_type: prefixed::MessageType) {
+        match self {
+            Self::WebSocket(_) => {}
+            Self::Prefixed(codec) => codec.set_message_type(message_type),
+        }
+    }
+
     /// What a WebSocket client calls itself in its handshake.
     pub fn user_agent(&self) -> Option<&str> {
         match self {

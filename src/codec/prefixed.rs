@@ -39,6 +39,14 @@ impl Codec {
         Self { opened: false, message_type, max_message_size }
     }
 
+    pub(super) fn set_max_message_size(&mut self, max_message_size: usize) {
+        self.max_message_size = max_message_size;
+    }
+
+    pub(super) fn set_message_type(&mut self, message_type: MessageType) {
+        self.message_type = message_type;
+    }
+
     /// See [`super::Codec::poll_event`].
     pub fn poll_event<'a>(&mut self, inbox: &'a mut Inbox) -> Result<Option<Event<'a>>, Error> {
         if !self.opened {

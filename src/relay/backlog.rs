@@ -86,9 +86,20 @@ impl Backlog {
         }
     }
 
+    /// Changes the limits. What is held stays: the next frame makes room, or waits for it.
+    pub fn set_limits(&mut self, max_messages: usize, max_bytes: usize) {
+        self.max_messages = max_messages.max(1);
+        self.max_bytes = max_bytes as u64;
+    }
+
     /// Appends a frame, evicting the oldest if there is no room. See [`Self::start_after`].
     pub fn push(&mut self, frame: Frame<'_>, now: Instant) {
         self.evict(self.start_after(frame.len()));
+        self.append(frame, now);
+    }
+
+    /// Appends a frame and evicts nothing, whatever the limits: for the last word of a source.
+    pub fn append(&mut self, frame: Frame<'_>, now: Instant) {
         let segment = self.segment_for(frame.len());
         segment.extend_from_slice(frame.header());
         segment.extend_from_slice(frame.payload());
@@ -256,6 +267,21 @@ mod tests {
         assert_eq!(backlog.start(), Cursor(5));
         assert_eq!(bytes(&backlog, backlog.start()), *b"\0\0\0\x01b\0\0\0\x01c\0\0\0\x01d");
         assert_eq!(backlog.sequence(backlog.start()), 1);
+    }
+
+    #[test]
+    fn lower_limits_evict_nothing_before_the_next_message() {
+        let mut backlog = Backlog::new(3, 1000);
+        for payload in [b"a", b"b", b"c"] {
+            push(&mut backlog, payload);
+        }
+        let message = Message { kind: Kind::Binary, payload: b"d" };
+        backlog.append(Wire::Prefixed.frame(message), now());
+        backlog.set_limits(2, 1000);
+        assert_eq!(backlog.lag(backlog.start(), now()).messages, 4);
+        assert_eq!(backlog.start_after(5), Cursor(15));
+        backlog.set_limits(0, 0);
+        assert_eq!(backlog.start_after(5), backlog.end());
     }
 
     #[test]

@@ -26,6 +26,18 @@ impl Backoff {
         }
     }
 
+    /// Takes new waits on; the failures so far still count.
+    pub(super) fn adopt(&mut self, settings: &SourceSettings) {
+        self.first = settings.reconnect_delay;
+        self.longest = settings.reconnect_max_delay.max(settings.reconnect_delay);
+        self.max_failures = settings.reconnect_max_attempts;
+    }
+
+    /// The longest wait there can be.
+    pub(super) fn longest(&self) -> Duration {
+        self.longest
+    }
+
     /// Counts a failure. The wait before the next dial, `None` if there shall be none.
     ///
     /// The wait is between half and the whole of the first delay doubled with each failure, so

@@ -24,6 +24,8 @@ pub(super) struct Channel {
     pub(super) pause: Option<Pause>,
     policy: Arc<ws::Policy>,
     policy_when_full: Arc<ws::Policy>,
+    /// It is a free place, or its clients are being seen off.
+    pub(super) is_removed: bool,
     pub(super) clients_ever: u64,
     /// What clients got that have gone.
     pub(super) past: ChannelStats,
@@ -60,21 +62,47 @@ pub(super) struct Pause {
 
 impl Channel {
     pub(super) fn new(settings: ChannelSettings) -> Self {
-        let policy = ws::Policy {
-            allowed_origins: settings.allowed_origins.clone(),
-            subprotocols: settings.subprotocols.clone(),
-            full: false,
-        };
+        let (policy, policy_when_full) = policies(&settings);
         Self {
             broadcasts: WIRES.map(|_| Broadcast::new(&settings)),
             is_dirty: false,
             pause: None,
-            policy_when_full: Arc::new(ws::Policy { full: true, ..policy.clone() }),
-            policy: Arc::new(policy),
+            policy,
+            policy_when_full,
+            is_removed: false,
             clients_ever: 0,
             past: ChannelStats::default(),
             departures: Departures::default(),
             settings,
+        }
+    }
+
+    /// Takes new settings on. Those who are connected stay, and so does what is kept for them.
+    pub(super) fn adopt(&mut self, settings: ChannelSettings) {
+        for broadcast in &mut self.broadcasts {
+            broadcast.backlog.set_limits(settings.max_queue_size, settings.max_queue_bytes);
+            broadcast.is_full = false;
+        }
+        (self.policy, self.policy_when_full) = policies(&settings);
+        self.settings = settings;
+    }
+
+    /// Is fed by nobody and accepts nobody from now on.
+    pub(super) fn retire(&mut self) {
+        self.is_removed = true;
+        self.settings.sources.clear();
+        self.pause = None;
+        for wire in WIRES {
+            self.release(wire);
+        }
+    }
+
+    /// Gives memory back that nobody needs: the last client of a removed channel has gone.
+    pub(super) fn release(&mut self, wire: Wire) {
+        let is_removed = self.is_removed;
+        let broadcast = self.broadcast_mut(wire);
+        if is_removed && broadcast.population == 0 {
+            broadcast.backlog = Backlog::new(1, 1);
         }
     }
 
@@ -117,6 +145,17 @@ impl Channel {
             let broadcast = self.broadcast_mut(wire);
             if !broadcast.clients.is_empty() {
                 broadcast.backlog.push(wire.frame(message), now);
+                self.is_dirty = true;
+            }
+        }
+    }
+
+    /// Takes in what a source held for this channel, whatever the limits: the source leaves it.
+    pub(super) fn push_last(&mut self, message: Message<'_>, now: Instant) {
+        for wire in WIRES {
+            let broadcast = self.broadcast_mut(wire);
+            if !broadcast.clients.is_empty() {
+                broadcast.backlog.append(wire.frame(message), now);
                 self.is_dirty = true;
             }
         }
@@ -188,6 +227,17 @@ impl Pause {
             Duration::ZERO
         }
     }
+}
+
+/// What clients are told in their handshake: when there is room, and when there is none.
+fn policies(settings: &ChannelSettings) -> (Arc<ws::Policy>, Arc<ws::Policy>) {
+    let policy = ws::Policy {
+        allowed_origins: settings.allowed_origins.clone(),
+        subprotocols: settings.subprotocols.clone(),
+        full: false,
+    };
+    let when_full = ws::Policy { full: true, ..policy.clone() };
+    (Arc::new(policy), Arc::new(when_full))
 }
 
 fn index(wire: Wire) -> usize {

@@ -56,6 +56,10 @@ pub(super) enum Goodbye {
     SourceLost,
     /// The operator asked for it.
     Operator,
+    /// Nobody can connect there any more.
+    EndpointRemoved,
+    /// A source is no longer wanted, or lives elsewhere.
+    Reconfigured,
 }
 
 /// A connection and all that belongs to it alone.
@@ -141,9 +145,9 @@ pub(super) enum Flushed {
 impl Goodbye {
     pub(super) fn code(self) -> u16 {
         match self {
-            Self::ShuttingDown => 1001,
+            Self::Reconfigured | Self::Operator => 1000,
+            Self::ShuttingDown | Self::EndpointRemoved => 1001,
             Self::SourceLost => 1012,
-            Self::Operator => 1000,
         }
     }
 
@@ -152,6 +156,8 @@ impl Goodbye {
             Self::ShuttingDown => "the relay is shutting down",
             Self::SourceLost => "the source was lost",
             Self::Operator => "the operator asked for it",
+            Self::EndpointRemoved => "the endpoint was removed",
+            Self::Reconfigured => "the configuration has changed",
         }
     }
 }

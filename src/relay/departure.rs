@@ -157,7 +157,7 @@ impl<S: Socket> Relay<S> {
         }
     }
 
-    fn linger(&mut self, key: Key, until: Instant) {
+    pub(super) fn linger(&mut self, key: Key, until: Instant) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.stage = Stage::Lingering { until, half_closed: false };
         self.schedule(key, until);
@@ -232,7 +232,7 @@ impl<S: Socket> Relay<S> {
     fn lose_source(&mut self, id: SourceId, key: Key, why: &dyn Display, now: Instant) {
         let is_its_connection = match self.sources[id.0].state {
             State::Opening(current) | State::Open { key: current, .. } => current == key,
-            State::Dialing | State::Waiting(_) | State::GivenUp => false,
+            State::Dialing | State::Waiting(_) | State::GivenUp | State::Removed => false,
         };
         if !is_its_connection {
             return;
@@ -269,14 +269,20 @@ impl<S: Socket> Relay<S> {
             log::error!("source {name}: {what}, given up after {attempts} attempts");
         }
         self.release_waiting(id);
-        if self.sources.iter().all(|source| source.state == State::GivenUp) {
+        self.end_if_all_gave_up(now);
+    }
+
+    /// Ends when no source is left that could come back.
+    pub(super) fn end_if_all_gave_up(&mut self, now: Instant) {
+        let mut present = self.sources.iter().filter(|source| !source.is_removed()).peekable();
+        if present.peek().is_some() && present.all(|source| source.state == State::GivenUp) {
             log::error!("every source has given up, nothing is left to relay");
             self.drain(Outcome::AllSourcesGaveUp, now);
         }
     }
 
     /// Closes the clients of channels that shall not outlive their last source.
-    fn tell_clients_of_loss(&mut self, id: SourceId, now: Instant) {
+    pub(super) fn tell_clients_of_loss(&mut self, id: SourceId, now: Instant) {
         for n in 0..self.sources[id.0].channels.len() {
             let channel = &self.channels[self.sources[id.0].channels[n].0];
             let is_up =

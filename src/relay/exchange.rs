@@ -309,7 +309,7 @@ impl<S: Socket> Relay<S> {
         if let Some(conn) = self.conns.get_mut(key) {
             conn.tally.received_messages += 1;
         }
-        if self.channels[id.0].settings.read_only {
+        if self.channels[id.0].settings.read_only || self.channels[id.0].is_removed {
             self.refuse_message(key, id);
             return;
         }
@@ -341,9 +341,11 @@ impl<S: Socket> Relay<S> {
     fn refuse_message(&mut self, key: Key, id: ChannelId) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         if conn.tally.refused_messages == 0 {
-            let name = &self.channels[id.0].settings.name;
+            let channel = &self.channels[id.0];
+            let name = &channel.settings.name;
+            let why = if channel.is_removed { "was removed" } else { "is read_only" };
             log::info!(
-                "client {name}#{} {}: sends messages, which are dropped: the channel is read_only",
+                "client {name}#{} {}: sends messages, which are dropped: the channel {why}",
                 conn.id,
                 conn.peer
             );

@@ -3,7 +3,7 @@
 //! Reading and deadlines only change state and fill outboxes and backlogs; [`Relay::flush`] alone
 //! writes, [`Relay::reap`] alone lets connections go. The files follow a connection's life: `mod`
 //! opens it, `exchange` reads it, `flush` writes to it, `expiry` watches its deadlines, `slow` is
-//! about those who do not keep up, `departure` ends it.
+//! about those who do not keep up, `departure` ends it; `reload` changes who is there at all.
 
 pub mod backlog;
 mod backoff;
@@ -13,6 +13,7 @@ mod departure;
 mod exchange;
 mod expiry;
 mod flush;
+pub mod reload;
 pub mod settings;
 mod slow;
 mod source;
@@ -87,6 +88,8 @@ pub struct Relay<S> {
     condemned: Vec<Key>,
     commands: VecDeque<Command>,
     next_id: u64,
+    /// For the jitter of redials.
+    seed: u64,
     /// Bytes that sources sent since they were asked for.
     batch_bytes: usize,
     ending: Option<Ending>,
@@ -121,6 +124,7 @@ impl<S: Socket> Relay<S> {
             condemned: Vec::new(),
             commands: VecDeque::new(),
             next_id: 1,
+            seed,
             batch_bytes: 0,
             ending: None,
         };
@@ -163,9 +167,11 @@ impl<S: Socket> Relay<S> {
         key
     }
 
-    /// Learns that a dial led to no connection.
+    /// Learns that the dial it asked for led to no connection.
     pub fn dial_failed(&mut self, source: SourceId, why: &dyn Display, now: Instant) {
-        self.fail_source(source, &format_args!("cannot connect ({why})"), now);
+        if self.sources[source.0].state == State::Dialing {
+            self.fail_source(source, &format_args!("cannot connect ({why})"), now);
+        }
     }
 
     /// Learns that a socket may be written to again.
@@ -183,8 +189,9 @@ impl<S: Socket> Relay<S> {
             let Some(conn) = self.conns.remove(key) else { continue };
             match conn.role {
                 Role::Client(channel) => {
-                    let broadcast = self.channels[channel.0].broadcast_mut(conn.wire());
-                    broadcast.population -= 1;
+                    let channel = &mut self.channels[channel.0];
+                    channel.broadcast_mut(conn.wire()).population -= 1;
+                    channel.release(conn.wire());
                 }
                 Role::Source(source) => self.sources[source.0].let_go(key),
             }
@@ -203,7 +210,11 @@ impl<S: Socket> Relay<S> {
         }
         let redials = self.sources.iter().filter_map(|source| match source.state {
             State::Waiting(until) => Some(until),
-            State::Dialing | State::Opening(_) | State::Open { .. } | State::GivenUp => None,
+            State::Dialing
+            | State::Opening(_)
+            | State::Open { .. }
+            | State::GivenUp
+            | State::Removed => None,
         });
         let patience =
             self.channels.iter().filter_map(|channel| channel.pause.and_then(|p| p.deadline));
@@ -240,7 +251,7 @@ impl<S: Socket> Relay<S> {
         self.ending = Some(Ending { outcome, until: now + DRAIN + LINGER });
         self.commands.clear();
         self.commands.push_back(Command::Close);
-        for source in &mut self.sources {
+        for source in self.sources.iter_mut().filter(|source| !source.is_removed()) {
             source.enter(State::GivenUp, now);
         }
         let keys: Vec<_> = self.conns.keys().collect();
@@ -267,9 +278,14 @@ impl<S: Socket> Relay<S> {
 
     /// Says in the log what has passed through each source.
     pub fn log_tallies(&self) {
-        for source in &self.sources {
+        for source in self.sources.iter().filter(|source| !source.is_removed()) {
             log::info!("source {}: {} in all", source.settings.name, source.tally);
         }
+    }
+
+    /// The name of a channel.
+    pub fn channel_name(&self, channel: ChannelId) -> &str {
+        &self.channels[channel.0].settings.name
     }
 
     /// Where a source's life stands.
@@ -329,7 +345,8 @@ impl<S: Socket> Relay<S> {
     fn codec_for(&self, channel: ChannelId, wire: Wire) -> Option<Codec> {
         let settings = &self.channels[channel.0].settings;
         let population = self.channels[channel.0].broadcast(wire).population;
-        let has_place = population < settings.max_clients.saturating_add(MAX_REFUSALS);
+        let has_place = population < settings.max_clients.saturating_add(MAX_REFUSALS)
+            && !self.channels[channel.0].is_removed;
         if has_place { self.channels[channel.0].codec(wire) } else { None }
     }
 

@@ -31,6 +31,8 @@ pub enum State {
     Waiting(Instant),
     /// The attempts are spent, or the relay ends.
     GivenUp,
+    /// It is wanted no longer: a free place.
+    Removed,
 }
 
 /// One source.
@@ -55,6 +57,9 @@ pub(super) struct Source {
     pub(super) waiting: Vec<Key>,
     /// Clients' messages that came while it was down.
     pub(super) dropped_messages: u64,
+    /// A connection of ours that we have said goodbye to. Another is dialled when it is gone: some
+    /// services allow one for each user.
+    pub(super) leaving: Option<Key>,
     /// Where each message ends that is on its way, in bytes ever owed to the connection.
     pub(super) unsent: VecDeque<u64>,
     /// That connection.
@@ -117,10 +122,25 @@ impl Source {
             held: None,
             waiting: Vec::new(),
             dropped_messages: 0,
+            leaving: None,
             unsent: VecDeque::new(),
             carrier: None,
             tally: SourceTally::default(),
         }
+    }
+
+    /// Takes new settings on; the failures so far still count.
+    pub(super) fn adopt(&mut self, settings: SourceSettings, now: Instant) {
+        self.backoff.adopt(&settings);
+        if let State::Waiting(until) = self.state {
+            self.state = State::Waiting(until.min(now + self.backoff.longest()));
+        }
+        self.settings = settings;
+    }
+
+    /// Whether it is there at all.
+    pub(super) fn is_removed(&self) -> bool {
+        self.state == State::Removed
     }
 
     /// Goes over to another state of its life.
@@ -133,7 +153,7 @@ impl Source {
     pub(super) fn key(&self) -> Option<Key> {
         match self.state {
             State::Opening(key) | State::Open { key, .. } => Some(key),
-            State::Dialing | State::Waiting(_) | State::GivenUp => None,
+            State::Dialing | State::Waiting(_) | State::GivenUp | State::Removed => None,
         }
     }
 
@@ -141,7 +161,11 @@ impl Source {
     pub(super) fn open_key(&self) -> Option<Key> {
         match self.state {
             State::Open { key, .. } => Some(key),
-            State::Dialing | State::Opening(_) | State::Waiting(_) | State::GivenUp => None,
+            State::Dialing
+            | State::Opening(_)
+            | State::Waiting(_)
+            | State::GivenUp
+            | State::Removed => None,
         }
     }
 
@@ -161,6 +185,17 @@ impl Source {
                 let name = &self.settings.name;
                 log::warn!("source {name}: {unsent} messages of clients were unsent at the end");
             }
+        }
+        if self.leaving == Some(key) {
+            self.leaving = None;
+            self.dial_soon();
+        }
+    }
+
+    /// Waits for nothing any more: what was in the way of a dial is gone.
+    fn dial_soon(&mut self) {
+        if let (State::Waiting(_), Some(since)) = (self.state, self.state_since) {
+            self.state = State::Waiting(since);
         }
     }
 

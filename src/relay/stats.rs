@@ -146,14 +146,16 @@ pub struct ClientStats {
 }
 
 impl<S: Socket> Relay<S> {
-    /// Every source, in the order of the settings.
+    /// Every source that is there, by its place.
     pub fn source_stats(&self, now: Instant) -> Vec<SourceStats> {
-        self.sources.iter().map(|source| self.of_source(source, now)).collect()
+        let present = self.sources.iter().filter(|source| !source.is_removed());
+        present.map(|source| self.of_source(source, now)).collect()
     }
 
-    /// Every channel, in the order of the settings.
+    /// Every channel that is there, by its place.
     pub fn channel_stats(&self, now: Instant) -> Vec<ChannelStats> {
-        self.channels.iter().map(|channel| self.of_channel(channel, now)).collect()
+        let present = self.channels.iter().filter(|channel| !channel.is_removed);
+        present.map(|channel| self.of_channel(channel, now)).collect()
     }
 
     /// Every client that follows a channel.
@@ -171,7 +173,11 @@ impl<S: Socket> Relay<S> {
             state_seconds: seconds(now, source.state_since.unwrap_or(now)),
             redial_seconds: match source.state {
                 State::Waiting(until) => Some(seconds(until, now)),
-                State::Dialing | State::Opening(_) | State::Open { .. } | State::GivenUp => None,
+                State::Dialing
+                | State::Opening(_)
+                | State::Open { .. }
+                | State::GivenUp
+                | State::Removed => None,
             },
             peer: conn.map(|conn| conn.peer.to_string()),
             round_trip_seconds: conn
@@ -271,5 +277,6 @@ fn state_name(state: State) -> &'static str {
         State::Open { .. } => "open",
         State::Waiting(_) => "waiting",
         State::GivenUp => "given_up",
+        State::Removed => "removed",
     }
 }

@@ -9,6 +9,7 @@ mod forward;
 mod life;
 mod peer;
 mod pipe;
+mod reload;
 mod simulation;
 mod slow;
 mod world;

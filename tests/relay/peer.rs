@@ -31,6 +31,39 @@ pub(crate) struct SourcePeer {
 }
 
 impl SourcePeer {
+    /// A source that somebody has connected to.
+    pub(crate) fn new(pipe: Pipe) -> Self {
+        Self {
+            pipe,
+            socket: None,
+            request: Vec::new(),
+            is_reading: true,
+            seen: Vec::new(),
+            kept: Vec::new(),
+        }
+    }
+
+    /// Does what it can. Says whether anything moved.
+    pub(crate) fn step(&mut self) -> bool {
+        let Some(socket) = &mut self.socket else {
+            self.request.extend(self.pipe.take_all());
+            let is_whole = self.request.ends_with(b"\r\n\r\n");
+            if is_whole {
+                self.answer();
+            }
+            return is_whole;
+        };
+        let mut moved = self.is_reading && read_all(socket, &mut self.seen);
+        while !self.kept.is_empty() && self.pipe.is_writable() && socket.can_write() {
+            finish(socket.write(self.kept.remove(0)));
+            finish(socket.flush());
+            moved = true;
+        }
+        // What tungstenite still holds moves when there is room.
+        finish(socket.flush());
+        moved
+    }
+
     /// Agrees to the relay's request.
     pub(crate) fn answer(&mut self) {
         let request = String::from_utf8(self.request.clone()).unwrap();

@@ -9,6 +9,7 @@ use tungstenite::{Message, WebSocket};
 use veylor::codec::{Wire, ws};
 use veylor::net::stream::Socket;
 use veylor::reactor::table::Key;
+use veylor::relay::reload::Layout;
 use veylor::relay::settings::{
     ChannelId, ChannelSettings, OnSourceLoss, SlowClient, SourceId, SourceSettings, UnixMessageType,
 };
@@ -20,7 +21,7 @@ use crate::pipe::{Pipe, RelayEnd};
 /// Turns in which nothing comes to rest: a loop that spins.
 const MAX_TURNS: usize = 10_000;
 
-/// A relay of one source and one channel, and their peers.
+/// A relay, most often of one source and one channel, and its peers.
 pub(crate) struct World {
     pub(crate) relay: Relay<RelayEnd>,
     pub(crate) now: Instant,
@@ -29,10 +30,11 @@ pub(crate) struct World {
     /// What each end was last said to have received.
     arrived: HashMap<Key, (usize, bool)>,
     peers: Vec<Peered>,
-    source: Option<SourcePeer>,
-    /// Whether the source can be reached.
+    /// By their places in the relay; those that are connected.
+    sources: Vec<Option<SourcePeer>>,
+    /// Whether sources can be reached.
     pub(crate) is_up: bool,
-    /// When it was dialled.
+    /// When they were dialled.
     pub(crate) dials: Vec<Duration>,
     accepts_nobody: bool,
 }
@@ -74,24 +76,33 @@ pub(crate) fn source() -> SourceSettings {
 impl World {
     /// A world whose source is up and connected.
     pub(crate) fn new(channel: ChannelSettings) -> Self {
-        let mut world = Self::without_source(channel, source());
+        Self::of(vec![channel], vec![source()])
+    }
+
+    /// A world of several channels, whose sources are up and connected.
+    pub(crate) fn of(channels: Vec<ChannelSettings>, sources: Vec<SourceSettings>) -> Self {
+        let mut world = Self::at_rest(channels, sources);
         world.is_up = true;
         world.settle();
         world
     }
 
     /// A world whose source cannot be reached until `is_up` is set.
-    #[expect(clippy::disallowed_methods, reason = "an instant to count from")]
     pub(crate) fn without_source(channel: ChannelSettings, source: SourceSettings) -> Self {
+        Self::at_rest(vec![channel], vec![source])
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "an instant to count from")]
+    fn at_rest(channels: Vec<ChannelSettings>, sources: Vec<SourceSettings>) -> Self {
         let start = Instant::now();
         Self {
-            relay: Relay::new(vec![channel], vec![source], 7),
+            relay: Relay::new(channels, sources, 7),
             now: start,
             start,
             ends: Vec::new(),
             arrived: HashMap::new(),
             peers: Vec::new(),
-            source: None,
+            sources: Vec::new(),
             is_up: false,
             dials: Vec::new(),
             accepts_nobody: false,
@@ -105,7 +116,12 @@ impl World {
 
     /// Connects a client and lets it open.
     pub(crate) fn client(&mut self, wire: Wire) -> Client {
-        let client = self.stranger(wire);
+        self.client_of(ChannelId(0), wire)
+    }
+
+    /// Connects a client to a channel and lets it open.
+    pub(crate) fn client_of(&mut self, channel: ChannelId, wire: Wire) -> Client {
+        let client = self.stranger_of(channel, wire);
         if wire == Wire::WebSocket {
             self.say(client, HANDSHAKE.as_bytes());
             let response = self.heard(client);
@@ -120,9 +136,14 @@ impl World {
 
     /// Connects a client that says nothing yet.
     pub(crate) fn stranger(&mut self, wire: Wire) -> Client {
+        self.stranger_of(ChannelId(0), wire)
+    }
+
+    /// Connects a client that says nothing yet to a channel.
+    pub(crate) fn stranger_of(&mut self, channel: ChannelId, wire: Wire) -> Client {
         let (near, far) = Pipe::pair();
         let end = RelayEnd(near.clone());
-        if let Some(key) = self.relay.open_client(end, ChannelId(0), wire, Peer::Unix, self.now) {
+        if let Some(key) = self.relay.open_client(end, channel, wire, Peer::Unix, self.now) {
             self.ends.push((key, near));
         }
         self.peers.push(Peered {
@@ -171,7 +192,7 @@ impl World {
     /// Lets a Unix client send a last message and go between a turn's reading and its writing,
     /// while there is something to write to it.
     pub(crate) fn client_goes_before_the_flush(&mut self, client: Client, last: &[u8]) {
-        let mut source = self.source.as_ref().unwrap().pipe.clone();
+        let mut source = self.source(SourceId(0)).pipe.clone();
         source.write_all(b"\x81\x01x").unwrap();
         let keys: Vec<_> = self.ends.iter().map(|(key, _)| *key).collect();
         for key in keys {
@@ -228,39 +249,58 @@ impl World {
 
     /// Lets the source send texts, all in one go.
     pub(crate) fn source_sends<T: AsRef<str>>(&mut self, texts: impl IntoIterator<Item = T>) {
+        self.sends(SourceId(0), texts);
+    }
+
+    /// Lets one of the sources send texts, all in one go.
+    pub(crate) fn sends<T: AsRef<str>>(
+        &mut self,
+        source: SourceId,
+        texts: impl IntoIterator<Item = T>,
+    ) {
         for text in texts {
-            self.queue_from_source(Message::text(text.as_ref()));
+            self.source(source).kept.push(Message::text(text.as_ref()));
         }
         self.settle();
     }
 
     /// Lets the source send a message when the relay takes it, without waiting for that.
     pub(crate) fn queue_from_source(&mut self, message: Message) {
-        self.source.as_mut().expect("the source is connected").kept.push(message);
+        self.source(SourceId(0)).kept.push(message);
+    }
+
+    fn source(&mut self, id: SourceId) -> &mut SourcePeer {
+        self.sources[id.0].as_mut().expect("the source is connected")
     }
 
     /// Lets the source say raw bytes.
     pub(crate) fn source_says(&mut self, bytes: &[u8]) {
-        self.source.as_ref().unwrap().pipe.clone().write_all(bytes).unwrap();
+        self.source(SourceId(0)).pipe.clone().write_all(bytes).unwrap();
         self.settle();
     }
 
     /// What the source has received.
     pub(crate) fn source_received(&mut self) -> Vec<String> {
+        self.received_by(SourceId(0))
+    }
+
+    /// What one of the sources has received since it was dialled the last time.
+    pub(crate) fn received_by(&mut self, source: SourceId) -> Vec<String> {
         self.settle();
-        self.source.as_ref().map(|source| source.seen.clone()).unwrap_or_default()
+        let source = self.sources.get(source.0).and_then(Option::as_ref);
+        source.map(|source| source.seen.clone()).unwrap_or_default()
     }
 
     /// Makes the source take so many more bytes and then nothing.
     pub(crate) fn stall_source(&mut self, bytes: usize) {
-        let source = self.source.as_mut().unwrap();
+        let source = self.source(SourceId(0));
         source.is_reading = false;
         source.pipe.set_capacity(bytes);
     }
 
     /// Lets the source take everything again.
     pub(crate) fn resume_source(&mut self) {
-        let source = self.source.as_mut().unwrap();
+        let source = self.source(SourceId(0));
         source.is_reading = true;
         source.pipe.set_capacity(256 * 1024);
         self.settle();
@@ -268,13 +308,24 @@ impl World {
 
     /// Breaks the connection to the source.
     pub(crate) fn lose_source(&mut self) {
-        self.source.take().unwrap().pipe.reset();
+        self.sources[0].take().unwrap().pipe.reset();
         self.settle();
     }
 
     /// Whether the source is connected.
     pub(crate) fn source_is_open(&self) -> bool {
-        matches!(self.relay.source_state(SourceId(0)), State::Open { .. })
+        self.is_open(SourceId(0))
+    }
+
+    /// Whether one of the sources is connected.
+    pub(crate) fn is_open(&self, source: SourceId) -> bool {
+        matches!(self.relay.source_state(source), State::Open { .. })
+    }
+
+    /// Changes who is there.
+    pub(crate) fn reload(&mut self, layout: Layout) {
+        self.relay.reload(layout, self.now);
+        self.settle();
     }
 
     /// Asks the relay to stop.
@@ -314,7 +365,10 @@ impl World {
     /// One turn of the loop. Says whether anything moved outside.
     fn turn(&mut self) -> bool {
         let written = self.written();
-        let mut moved = self.step_source();
+        let mut moved = false;
+        for source in self.sources.iter_mut().flatten() {
+            moved |= source.step();
+        }
         for n in 0..self.peers.len() {
             moved |= self.step_peer(n);
         }
@@ -362,8 +416,8 @@ impl World {
 
     /// Bytes ever written by anyone.
     fn written(&self) -> usize {
-        let source = self.source.as_ref().map_or(0, |source| source.pipe.written());
-        source + self.peers.iter().map(|peer| peer.pipe.written()).sum::<usize>()
+        let sources = self.sources.iter().flatten().map(|source| source.pipe.written());
+        sources.sum::<usize>() + self.peers.iter().map(|peer| peer.pipe.written()).sum::<usize>()
     }
 
     fn obey(&mut self, command: Command) {
@@ -381,40 +435,15 @@ impl World {
                     let end = RelayEnd(near.clone());
                     let key = self.relay.open_source(end, id, &request, Peer::Unix, self.now);
                     self.ends.push((key, near));
-                    self.source = Some(SourcePeer {
-                        pipe: far,
-                        socket: None,
-                        request: Vec::new(),
-                        is_reading: true,
-                        seen: Vec::new(),
-                        kept: Vec::new(),
-                    });
+                    if self.sources.len() <= id.0 {
+                        self.sources.resize_with(id.0 + 1, || None);
+                    }
+                    self.sources[id.0] = Some(SourcePeer::new(far));
                 } else {
                     self.relay.dial_failed(id, &"unreachable", self.now);
                 }
             }
         }
-    }
-
-    fn step_source(&mut self) -> bool {
-        let Some(source) = &mut self.source else { return false };
-        let Some(socket) = &mut source.socket else {
-            source.request.extend(source.pipe.take_all());
-            let is_whole = source.request.ends_with(b"\r\n\r\n");
-            if is_whole {
-                source.answer();
-            }
-            return is_whole;
-        };
-        let mut moved = source.is_reading && read_all(socket, &mut source.seen);
-        while !source.kept.is_empty() && source.pipe.is_writable() && socket.can_write() {
-            finish(socket.write(source.kept.remove(0)));
-            finish(socket.flush());
-            moved = true;
-        }
-        // What tungstenite still holds moves when there is room.
-        finish(socket.flush());
-        moved
     }
 
     fn step_peer(&mut self, n: usize) -> bool {

@@ -52,6 +52,10 @@ impl Decoder {
         Self { side, max_message_size, fragments: None }
     }
 
+    pub(super) fn set_max_message_size(&mut self, max_message_size: usize) {
+        self.max_message_size = max_message_size;
+    }
+
     /// The next message or control frame, `None` if it is not all there.
     pub(super) fn next<'a>(&mut self, inbox: &'a mut Inbox) -> Result<Option<Incoming<'a>>, Error> {
         loop {

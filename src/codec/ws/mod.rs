@@ -77,6 +77,10 @@ impl Codec {
         }
     }
 
+    pub(super) fn set_max_message_size(&mut self, max_message_size: usize) {
+        self.decoder.set_max_message_size(max_message_size);
+    }
+
     pub(super) fn user_agent(&self) -> Option<&str> {
         self.user_agent.as_deref()
     }

@@ -1,0 +1,278 @@
+//! Changing who is there while messages pass.
+//!
+//! A source and a channel keep their place, and with it their id, for as long as they are there.
+//! Who is removed leaves its place to its last connections, and then to whoever is added next; so
+//! an id never means somebody else to a connection that is still there.
+
+use std::time::Instant;
+
+use super::channel::Channel;
+use super::conn::{Goodbye, Role, Stage};
+use super::settings::{ChannelId, ChannelSettings, SourceId, SourceSettings};
+use super::source::{Source, State};
+use super::{Command, LINGER, Relay};
+use crate::codec::Wire;
+use crate::net::stream::Socket;
+use crate::reactor::table::Key;
+
+/// What a relay shall be. Who has a place keeps it; who is new takes a free one, or one behind all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Layout {
+    /// The source of each place; no shorter than it was.
+    pub sources: Vec<Option<SourceSettings>>,
+    /// The channel of each place; no shorter than it was.
+    pub channels: Vec<Option<ChannelSettings>>,
+    /// Sources that stay and are reached in another way, so that they are dialled anew.
+    pub redials: Vec<SourceId>,
+    /// Wires of channels that stay, at which nobody can connect any more.
+    pub closed: Vec<(ChannelId, Wire)>,
+}
+
+/// Who has which place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seats {
+    /// By `SourceId`.
+    pub sources: Vec<Seat>,
+    /// By `ChannelId`.
+    pub channels: Vec<Seat>,
+}
+
+/// The place of a source or a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seat {
+    /// Who has this name is there.
+    Taken(String),
+    /// Who was there is removed, and connections of it are left.
+    Leaving,
+    /// Whoever comes may have it.
+    Free,
+}
+
+impl<S: Socket> Relay<S> {
+    /// Becomes what a layout asks for. What it does not change goes on undisturbed.
+    pub fn reload(&mut self, layout: Layout, now: Instant) {
+        if self.ending.is_some() {
+            return;
+        }
+        let Layout { sources, channels, redials, closed } = layout;
+        for (id, channel) in (0..self.channels.len()).map(ChannelId).zip(&channels) {
+            let stays = |source: &SourceId| {
+                channel.as_ref().is_some_and(|channel| channel.sources.contains(source))
+            };
+            self.part_with_sources(id, stays, now);
+        }
+        let feeds = feeds(&channels, sources.len());
+        for (id, settings) in (0..).map(ChannelId).zip(channels) {
+            self.place_channel(id, settings, now);
+        }
+        // Who comes is there before anybody goes: the channels know the new ones already.
+        let mut removed = Vec::new();
+        for ((id, settings), fed) in (0..).map(SourceId).zip(sources).zip(feeds) {
+            match settings {
+                Some(settings) => self.place_source(id, settings, fed, now),
+                None => removed.push(id),
+            }
+        }
+        for id in removed {
+            self.remove_source(id, now);
+        }
+        for id in redials {
+            self.redial(id, now);
+        }
+        // Some were not read for the sake of others that have gone.
+        self.ready.extend(self.sources.iter().filter_map(Source::open_key));
+        for (id, wire) in closed {
+            self.dismiss_clients(id, |of_client| of_client == wire, now);
+        }
+        self.end_if_all_gave_up(now);
+    }
+
+    /// Who has which place at this moment.
+    pub fn seats(&self) -> Seats {
+        let seat = |name: &str, is_removed: bool, has_connections: bool| match is_removed {
+            false => Seat::Taken(name.to_owned()),
+            true if has_connections => Seat::Leaving,
+            true => Seat::Free,
+        };
+        let roles: Vec<Role> =
+            self.conns.keys().filter_map(|key| Some(self.conns.get(key)?.role)).collect();
+        let sources = (0..).map(SourceId).zip(&self.sources).map(|(id, source)| {
+            let has_connections = roles.contains(&Role::Source(id));
+            seat(&source.settings.name, source.is_removed(), has_connections)
+        });
+        let channels = (0..).map(ChannelId).zip(&self.channels).map(|(id, channel)| {
+            let has_connections = roles.contains(&Role::Client(id));
+            seat(&channel.settings.name, channel.is_removed, has_connections)
+        });
+        Seats { sources: sources.collect(), channels: channels.collect() }
+    }
+
+    /// Delivers what sources hold that leave a channel: nobody else would.
+    fn part_with_sources(
+        &mut self,
+        id: ChannelId,
+        stays: impl Fn(&SourceId) -> bool,
+        now: Instant,
+    ) {
+        let channel = &mut self.channels[id.0];
+        let leaving: Vec<_> =
+            channel.settings.sources.iter().copied().filter(|source| !stays(source)).collect();
+        for source in leaving {
+            if let Some(held) = &self.sources[source.0].held {
+                channel.push_last(held.message(), now);
+            }
+        }
+    }
+
+    fn place_channel(&mut self, id: ChannelId, settings: Option<ChannelSettings>, now: Instant) {
+        match (self.channels.get_mut(id.0), settings) {
+            (None, Some(settings)) => self.channels.push(Channel::new(settings)),
+            (Some(channel), Some(settings)) if channel.is_removed => {
+                *channel = Channel::new(settings);
+            }
+            (Some(channel), Some(settings)) if channel.settings != settings => {
+                channel.adopt(settings);
+                self.limit_clients(id);
+            }
+            (Some(channel), None) if !channel.is_removed => {
+                channel.retire();
+                self.dismiss_clients(id, |_| true, now);
+            }
+            (Some(_), Some(_) | None) | (None, None) => {}
+        }
+    }
+
+    fn place_source(
+        &mut self,
+        id: SourceId,
+        settings: SourceSettings,
+        fed: Vec<ChannelId>,
+        now: Instant,
+    ) {
+        let seed = self.seed.wrapping_add(id.0 as u64);
+        match self.sources.get_mut(id.0) {
+            None => {
+                self.sources.push(Source::new(settings, fed, seed));
+                self.dial(id, now);
+            }
+            Some(source) if source.is_removed() => {
+                *source = Source::new(settings, fed, seed);
+                self.dial(id, now);
+            }
+            Some(source) => {
+                source.channels = fed;
+                if source.settings != settings {
+                    source.adopt(settings, now);
+                    self.limit_source(id, now);
+                }
+            }
+        }
+    }
+
+    /// Applies what a channel allows its clients to those who are connected.
+    fn limit_clients(&mut self, id: ChannelId) {
+        let settings = &self.channels[id.0].settings;
+        let (limit, message_type) = (settings.max_client_message_size, settings.unix_message_type);
+        for key in self.connections_of(Role::Client(id)) {
+            if let Some(conn) = self.conns.get_mut(key) {
+                conn.codec.set_max_message_size(limit);
+                conn.codec.set_message_type(message_type);
+            }
+        }
+    }
+
+    /// Applies what a source is allowed to its connection. One that has given up may try again.
+    fn limit_source(&mut self, id: SourceId, now: Instant) {
+        let source = &self.sources[id.0];
+        let limit = source.settings.max_message_size;
+        if let Some(conn) = source.key().and_then(|key| self.conns.get_mut(key)) {
+            conn.codec.set_max_message_size(limit);
+        }
+        if self.sources[id.0].state == State::GivenUp {
+            self.redial(id, now);
+        }
+    }
+
+    /// Dials a source anew, as if it had never failed. Its connection goes first.
+    fn redial(&mut self, id: SourceId, now: Instant) {
+        let source = &mut self.sources[id.0];
+        source.backoff.reset();
+        match source.state {
+            // It is waited for already: it goes first.
+            State::Waiting(_) if source.leaving.is_some() => {}
+            State::Waiting(_) | State::GivenUp => self.dial(id, now),
+            State::Dialing => {
+                self.forget_dial(id);
+                self.dial(id, now);
+            }
+            State::Opening(key) | State::Open { key, .. } => {
+                log::info!("source {}: disconnected, to be dialled anew", source.settings.name);
+                source.enter(State::Waiting(now + LINGER), now);
+                source.down_since = Some(now);
+                source.last_error = None;
+                self.see_off_source(id, key, now);
+            }
+            State::Removed => {}
+        }
+    }
+
+    fn remove_source(&mut self, id: SourceId, now: Instant) {
+        let source = &mut self.sources[id.0];
+        if source.is_removed() {
+            return;
+        }
+        let key = source.key();
+        log::info!("source {}: removed, {} in all", source.settings.name, source.tally);
+        source.enter(State::Removed, now);
+        source.held = None;
+        if let Some(key) = key {
+            self.see_off_source(id, key, now);
+        }
+        self.forget_dial(id);
+        self.sources[id.0].channels.clear();
+    }
+
+    /// Says goodbye on a connection that its source has parted with.
+    fn see_off_source(&mut self, id: SourceId, key: Key, now: Instant) {
+        self.sources[id.0].leaving = Some(key);
+        self.sources[id.0].has_delivered = false;
+        match self.conns.get(key).map(|conn| conn.stage) {
+            Some(Stage::Opening { .. }) => self.linger(key, now),
+            Some(Stage::Open) => {
+                self.dismiss(key, Goodbye::Reconfigured, now);
+                self.tell_clients_of_loss(id, now);
+            }
+            Some(Stage::Draining { .. } | Stage::Lingering { .. }) | None => {}
+        }
+        self.release_waiting(id);
+    }
+
+    fn forget_dial(&mut self, id: SourceId) {
+        self.commands.retain(|command| *command != Command::Dial(id));
+    }
+
+    /// Sees clients of some wires off, also those whose handshake is under way.
+    fn dismiss_clients(&mut self, id: ChannelId, is_meant: impl Fn(Wire) -> bool, now: Instant) {
+        for key in self.connections_of(Role::Client(id)) {
+            if self.conns.get(key).is_some_and(|conn| is_meant(conn.wire())) {
+                self.dismiss(key, Goodbye::EndpointRemoved, now);
+            }
+        }
+    }
+
+    fn connections_of(&self, role: Role) -> Vec<Key> {
+        let is_meant = |key: &Key| self.conns.get(*key).is_some_and(|conn| conn.role == role);
+        self.conns.keys().filter(is_meant).collect()
+    }
+}
+
+/// The channels that each source feeds.
+fn feeds(channels: &[Option<ChannelSettings>], sources: usize) -> Vec<Vec<ChannelId>> {
+    let fed_by = |id| {
+        let feeds = |channel: &ChannelSettings| channel.sources.contains(&id);
+        let is_fed = |channel: &Option<ChannelSettings>| channel.as_ref().is_some_and(feeds);
+        let fed = (0..).map(ChannelId).zip(channels).filter(|(_, channel)| is_fed(channel));
+        fed.map(|(id, _)| id).collect()
+    };
+    (0..sources).map(SourceId).map(fed_by).collect()
+}
