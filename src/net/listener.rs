@@ -37,6 +37,13 @@ pub enum Address {
     },
 }
 
+/// An address whose host is known by its numbers, so that listening at it asks nobody.
+#[derive(Clone, Debug)]
+pub struct Place {
+    address: Address,
+    numbers: Vec<SocketAddr>,
+}
+
 /// An open socket that accepts clients. Its socket file goes when it is dropped.
 #[derive(Debug)]
 pub enum Listener {
@@ -80,14 +87,60 @@ enum BindCause {
     Io(io::Error),
 }
 
-impl Listener {
-    /// Listens at an address: one listener for each IP address of a host name.
-    pub fn bind(address: &Address) -> Result<Vec<Self>, BindError> {
-        let bound = match address {
-            Address::Tcp { host, port } => bind_tcp(host, *port).map_err(BindCause::Io),
+impl Address {
+    /// Finds out the numbers of a host name. Blocks, unless the host is a number itself.
+    pub fn resolve(&self) -> Result<Place, BindError> {
+        let numbers = match self {
+            Self::Tcp { host, port } => numbers_of(host, *port).map_err(|cause| BindError {
+                address: self.clone(),
+                cause: BindCause::Io(cause),
+            })?,
+            Self::Unix { .. } => Vec::new(),
+        };
+        Ok(Place { address: self.clone(), numbers })
+    }
+
+    /// Whether two listeners would be at the same place: a Unix socket's mode does not count.
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Unix { path, .. }, Self::Unix { path: other, .. }) => path == other,
+            (Self::Tcp { .. }, Self::Tcp { .. }) => self == other,
+            (Self::Tcp { .. }, Self::Unix { .. }) | (Self::Unix { .. }, Self::Tcp { .. }) => false,
+        }
+    }
+}
+
+impl Place {
+    /// The address as it is configured.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Listens there: one listener for each number of a host name. Does not block.
+    pub fn bind(&self) -> Result<Vec<Listener>, BindError> {
+        let bound = match &self.address {
+            Address::Tcp { .. } => bind_tcp(&self.numbers).map_err(BindCause::Io),
             Address::Unix { path, mode } => bind_unix(path, *mode).map(|listener| vec![listener]),
         };
-        bound.map_err(|cause| BindError { address: address.clone(), cause })
+        bound.map_err(|cause| BindError { address: self.address.clone(), cause })
+    }
+}
+
+impl Listener {
+    /// Listens at an address: one listener for each IP address of a host name. May block.
+    pub fn bind(address: &Address) -> Result<Vec<Self>, BindError> {
+        address.resolve()?.bind()
+    }
+
+    /// Sets the permission bits of the socket file, where there is one that is ours.
+    pub fn set_mode(&self, mode: u32) -> io::Result<()> {
+        match self {
+            Self::Tcp(_) => Ok(()),
+            Self::Unix(_, file) if file.is_ours() => {
+                fs::set_permissions(&file.path, fs::Permissions::from_mode(mode))
+            }
+            Self::Unix(..) => Err(io::ErrorKind::NotFound.into()),
+        }
     }
 
     /// Asks to be told of connections.
@@ -124,23 +177,27 @@ impl Listener {
     }
 }
 
-fn bind_tcp(host: &str, port: u16) -> io::Result<Vec<Listener>> {
+fn numbers_of(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     #[expect(
         clippy::disallowed_methods,
-        reason = "before the loop starts there is nobody to block"
+        reason = "before the loop starts there is nobody to block, and later a thread waits"
     )]
-    let addresses = (host, port).to_socket_addrs()?;
+    let found = (host, port).to_socket_addrs()?;
     let mut seen = HashSet::new();
+    Ok(found.filter(|address| seen.insert(*address)).collect())
+}
+
+fn bind_tcp(numbers: &[SocketAddr]) -> io::Result<Vec<Listener>> {
     let mut listeners = Vec::new();
     let mut absent = None;
-    for address in addresses.filter(|address| seen.insert(*address)) {
-        match listen_tcp(address) {
+    for address in numbers {
+        match listen_tcp(*address) {
             Ok(listener) => listeners.push(listener),
             // A name may have an address of a family that this machine does not have.
             Err(error) if is_absent(&error) => absent = Some(error),
             Err(error) => return Err(error),
         }
-        if port == 0 {
+        if address.port() == 0 {
             break;
         }
     }
@@ -206,10 +263,16 @@ fn remove_dead_socket(path: &Path) -> Result<(), BindCause> {
     }
 }
 
+impl SocketFile {
+    fn is_ours(&self) -> bool {
+        let found = fs::symlink_metadata(&self.path).map(|found| (found.dev(), found.ino()));
+        found.is_ok_and(|found| found == self.identity)
+    }
+}
+
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let found = fs::symlink_metadata(&self.path).map(|found| (found.dev(), found.ino()));
-        if found.is_ok_and(|found| found == self.identity) {
+        if self.is_ours() {
             let _ = fs::remove_file(&self.path);
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! The system's resolver blocks, for half a minute when its servers are silent, and so may reading
 //! a secret from a file. Each such job has a short-lived thread of its own, so that one that
-//! hangs delays nobody else. There is at most one for each source.
+//! hangs delays nobody else. There is at most one for each source, and one for the configuration.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
