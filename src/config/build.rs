@@ -30,6 +30,7 @@ const ADMIN_MODE: u32 = 0o600;
 pub(super) fn build(input: Input, problems: &mut Problems) -> Settings {
     let performance = Performance::from(input.performance, problems);
     let settings = Settings {
+        file: None,
         sources: Vec::new(),
         channels: Vec::new(),
         endpoints: Vec::new(),

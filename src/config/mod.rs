@@ -12,6 +12,7 @@ mod performance;
 pub mod plan;
 mod problem;
 mod raw;
+pub mod reload;
 mod section;
 pub mod settings;
 pub mod target;
@@ -29,7 +30,8 @@ use settings::Settings;
 pub fn load(path: &Path) -> Result<Settings, Error> {
     let text = std::fs::read_to_string(path)
         .map_err(|cause| Error::Unreadable { file: path.to_owned(), cause })?;
-    parse(&text).map_err(|error| error.in_file(path))
+    let settings = parse(&text).map_err(|error| error.in_file(path))?;
+    Ok(Settings { file: Some(path.to_owned()), ..settings })
 }
 
 /// Checks a configuration, and the secrets it names.

@@ -10,6 +10,8 @@ use crate::relay::settings::{ChannelId, ChannelSettings, SourceSettings};
 /// All that a configuration asks for.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// The file they were read from, to be read again; `None` if they came from elsewhere.
+    pub file: Option<PathBuf>,
     /// The services to dial; `SourceId(n)` is the n-th.
     pub sources: Vec<Source>,
     /// Who gets what; `ChannelId(n)` is the n-th.
