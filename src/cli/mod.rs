@@ -135,7 +135,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
 impl Failure {
     fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Daemon(daemon::Error::System(_))
+            Self::Daemon(daemon::Error::System(_) | daemon::Error::Mode(..))
             | Self::System(..)
             | Self::NothingToRelay
             | Self::Refused(_) => 1,

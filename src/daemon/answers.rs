@@ -10,7 +10,6 @@ use crate::observe::page::{CONTENT_SECURITY_POLICY, PAGE};
 use crate::observe::process::{process, unix_time};
 use crate::observe::prometheus;
 use crate::observe::snapshot::{ChannelStatus, Event, Snapshot, SourceStatus};
-use crate::relay::settings::{ChannelId, SourceId};
 use crate::relay::stats::ClientStats;
 
 /// Clients that a snapshot lists, at most.
@@ -37,18 +36,18 @@ impl Daemon {
 
     /// Everything at this moment.
     pub(super) fn snapshot(&self, now: Instant) -> Snapshot {
-        let channels = (0..).map(ChannelId).zip(self.relay.channel_stats(now));
-        let sources = self.settings.sources.iter().zip(self.relay.source_stats(now));
+        let sources = self.relay.source_stats(now).into_iter();
+        let channels = self.relay.channel_stats(now).into_iter();
         Snapshot {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             time: unix_time(),
             uptime_seconds: now.saturating_duration_since(self.started).as_secs_f64(),
             process: process(),
             sources: sources
-                .map(|(source, stats)| SourceStatus { url: source.url.redacted_url(), stats })
+                .map(|stats| SourceStatus { url: self.url_of(&stats.name), stats })
                 .collect(),
             channels: channels
-                .map(|(id, stats)| ChannelStatus { endpoints: self.endpoints_of(id), stats })
+                .map(|stats| ChannelStatus { endpoints: self.endpoints_of(&stats.name), stats })
                 .collect(),
             clients: furthest_behind(self.relay.client_stats(now)),
             turns: self.turns.histogram(),
@@ -56,9 +55,14 @@ impl Daemon {
         }
     }
 
-    fn endpoints_of(&self, id: ChannelId) -> Vec<String> {
-        let addresses = self.listening.addresses();
-        addresses.filter(|(channel, _)| *channel == id).map(|(_, address)| address).collect()
+    fn url_of(&self, name: &str) -> String {
+        let source = self.settings.sources.iter().find(|source| source.relay.name == name);
+        source.map(|source| source.url.redacted_url()).unwrap_or_default()
+    }
+
+    fn endpoints_of(&self, name: &str) -> Vec<String> {
+        let addresses = self.addresses().filter(|(channel, _)| *channel == name);
+        addresses.map(|(_, address)| address).collect()
     }
 
     fn answer(&mut self, request: &Request, access: Access, now: Instant) -> Answer {
@@ -79,6 +83,10 @@ impl Daemon {
             ("POST", ["api", ..]) if access == Access::Read => {
                 Response::text(403, "this door only reads; acting takes the Unix socket")
             }
+            ("POST", ["api", "reload"]) => {
+                self.begin_reload();
+                Response::text(202, "the configuration is read again; the log says what came of it")
+            }
             ("POST", ["api", "clients", id, "disconnect"]) => self.disconnect(id, now),
             ("POST", ["api", "sources", name, "send"]) => self.send(name, request),
             ("POST", ["api", "sources", name, "redial"]) => self.redial(name, now),
@@ -88,9 +96,12 @@ impl Daemon {
                     ..Response::text(405, "only GET here")
                 }
             }
-            (_, ["api", "clients", _, "disconnect"] | ["api", "sources", _, "send" | "redial"])
-                if is_read =>
-            {
+            (
+                _,
+                ["api", "reload"]
+                | ["api", "clients", _, "disconnect"]
+                | ["api", "sources", _, "send" | "redial"],
+            ) if is_read => {
                 Response { headers: &[("Allow", "POST")], ..Response::text(405, "only POST here") }
             }
             _ => Response::text(404, "there is nothing here; try / or /api/status"),
@@ -126,7 +137,7 @@ impl Daemon {
     }
 
     fn send(&mut self, name: &str, request: &Request) -> Response {
-        let Some(source) = self.source_named(name) else { return no_source(name) };
+        let Some(source) = self.relay.source_named(name) else { return no_source(name) };
         let kind = match std::str::from_utf8(&request.body) {
             Ok(_) if !request.is_binary => Kind::Text,
             Ok(_) | Err(_) => Kind::Binary,
@@ -140,14 +151,9 @@ impl Daemon {
     }
 
     fn redial(&mut self, name: &str, now: Instant) -> Response {
-        let Some(source) = self.source_named(name) else { return no_source(name) };
+        let Some(source) = self.relay.source_named(name) else { return no_source(name) };
         self.relay.redial(source, now);
         Response::text(202, &format!("source {name} is dialled again"))
-    }
-
-    fn source_named(&self, name: &str) -> Option<SourceId> {
-        let is_named = |source: &crate::config::settings::Source| source.relay.name == name;
-        self.settings.sources.iter().position(is_named).map(SourceId)
     }
 }
 

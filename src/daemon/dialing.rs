@@ -31,7 +31,15 @@ pub(super) struct Dialing {
     stages: Vec<Stage>,
     dialer: Dialer<SourceId>,
     post: Post<Letter>,
+    attempts: u64,
     is_closed: bool,
+}
+
+/// Names one dial of one source, so that a late answer is not taken for that of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    source: SourceId,
+    number: u64,
 }
 
 /// Where the dial of a source stands.
@@ -40,10 +48,13 @@ enum Stage {
     Idle,
     /// A thread resolves, and the relay waits for it until then.
     Resolving {
+        number: u64,
         until: Instant,
     },
     /// A thread still hangs that the relay waits for no longer.
-    Hanging,
+    Hanging {
+        number: u64,
+    },
     /// Addresses are raced.
     Connecting(Box<Resolved>),
 }
@@ -70,36 +81,47 @@ pub(super) struct Connected {
 impl Dialing {
     pub(super) fn new(sources: Vec<Source>, post: Post<Letter>) -> Self {
         let stages = sources.iter().map(|_| Stage::Idle).collect();
-        Self { sources, stages, dialer: Dialer::new(), post, is_closed: false }
+        Self { sources, stages, dialer: Dialer::new(), post, attempts: 0, is_closed: false }
     }
 
     /// Begins a dial. Says why, if that is impossible.
     pub(super) fn begin(&mut self, id: SourceId, now: Instant) -> Option<String> {
-        let stage = std::mem::replace(
-            &mut self.stages[id.0],
-            Stage::Resolving { until: now + RESOLVE_TIMEOUT },
-        );
-        if matches!(stage, Stage::Resolving { .. } | Stage::Hanging) {
+        let until = now + RESOLVE_TIMEOUT;
+        if let Stage::Resolving { number, .. } | Stage::Hanging { number } = self.stages[id.0] {
             // The answer to an earlier attempt will do.
+            self.stages[id.0] = Stage::Resolving { number, until };
             return None;
         }
+        self.attempts += 1;
+        let attempt = Attempt { source: id, number: self.attempts };
+        self.stages[id.0] = Stage::Resolving { number: attempt.number, until };
         let source = self.sources[id.0].clone();
         let post = self.post.clone();
-        let job = move || post.send(Letter::Resolved(id, resolve(&source)));
+        let job = move || post.send(Letter::Resolved(attempt, resolve(&source)));
         let error = resolver::spawn(job).err()?;
         self.stages[id.0] = Stage::Idle;
         Some(format!("no thread to resolve its name: {error}"))
     }
 
-    /// Takes the answer of a thread. Says why it leads nowhere, if it does not.
+    /// Takes the answer of a thread. The source and why it leads nowhere, if it does not.
     pub(super) fn resolved(
         &mut self,
-        id: SourceId,
+        attempt: Attempt,
         resolved: Result<Box<Resolved>, String>,
         now: Instant,
-    ) -> Option<String> {
-        let stage = std::mem::replace(&mut self.stages[id.0], Stage::Idle);
-        if self.is_closed || !matches!(stage, Stage::Resolving { .. }) {
+    ) -> Option<(SourceId, String)> {
+        let Attempt { source: id, number } = attempt;
+        let is_asked_for = match self.stages[id.0] {
+            Stage::Resolving { number: asked, .. } if asked == number => true,
+            Stage::Hanging { number: asked } if asked == number => false,
+            // Its source was given another address meanwhile, or removed.
+            Stage::Idle
+            | Stage::Resolving { .. }
+            | Stage::Hanging { .. }
+            | Stage::Connecting(_) => return None,
+        };
+        self.stages[id.0] = Stage::Idle;
+        if self.is_closed || !is_asked_for {
             return None;
         }
         match resolved {
@@ -110,7 +132,32 @@ impl Dialing {
                 self.stages[id.0] = Stage::Connecting(resolved);
                 None
             }
-            Err(why) => Some(why),
+            Err(why) => Some((id, why)),
+        }
+    }
+
+    /// Learns how to reach the source of each place. Dials of those that are removed, and of
+    /// those that `redials` names, are given up.
+    pub(super) fn reload(&mut self, sources: Vec<Option<Source>>, redials: &[SourceId]) {
+        for (id, source) in (0..).map(SourceId).zip(sources) {
+            if source.is_none() || redials.contains(&id) {
+                self.give_up(id);
+            }
+            match source {
+                Some(source) if id.0 < self.sources.len() => self.sources[id.0] = source,
+                Some(source) => {
+                    self.sources.push(source);
+                    self.stages.push(Stage::Idle);
+                }
+                None => {}
+            }
+        }
+    }
+
+    fn give_up(&mut self, id: SourceId) {
+        if let Some(stage) = self.stages.get_mut(id.0) {
+            *stage = Stage::Idle;
+            self.dialer.cancel(id);
         }
     }
 
@@ -130,17 +177,20 @@ impl Dialing {
             self.stages[tag.0] = Stage::Idle;
             return Some((tag, result.err()?.to_string()));
         }
-        let is_late = |stage: &Stage| matches!(stage, Stage::Resolving { until } if *until <= now);
+        let is_late =
+            |stage: &Stage| matches!(stage, Stage::Resolving { until, .. } if *until <= now);
         let late = self.stages.iter().position(is_late)?;
-        self.stages[late] = Stage::Hanging;
+        if let Stage::Resolving { number, .. } = self.stages[late] {
+            self.stages[late] = Stage::Hanging { number };
+        }
         let seconds = RESOLVE_TIMEOUT.as_secs();
         Some((SourceId(late), format!("its name was not resolved within {seconds} s")))
     }
 
     pub(super) fn wake_at(&self) -> Option<Instant> {
         let resolving = self.stages.iter().filter_map(|stage| match stage {
-            Stage::Resolving { until } => Some(*until),
-            Stage::Idle | Stage::Hanging | Stage::Connecting(_) => None,
+            Stage::Resolving { until, .. } => Some(*until),
+            Stage::Idle | Stage::Hanging { .. } | Stage::Connecting(_) => None,
         });
         resolving.chain(self.dialer.wake_at()).min()
     }

@@ -7,8 +7,8 @@ use mio::Registry;
 
 use super::Error;
 use crate::codec::Wire;
-use crate::config::settings::Settings;
-use crate::net::listener::{Accepted, Listener};
+use crate::config::settings::{self, Settings};
+use crate::net::listener::{Accepted, Address, Listener, Place};
 use crate::net::stream::Stream;
 use crate::reactor::target::Target;
 use crate::relay::Peer;
@@ -22,7 +22,8 @@ const RETRY: Duration = Duration::from_secs(1);
 /// All endpoints.
 #[derive(Debug)]
 pub(super) struct Listening {
-    endpoints: Vec<Endpoint>,
+    /// By the place that tokens name; those of closed ones are free.
+    endpoints: Vec<Option<Endpoint>>,
     accepted_this_turn: usize,
     next_place: usize,
 }
@@ -38,6 +39,8 @@ pub(super) struct Arrival {
 
 #[derive(Debug)]
 struct Endpoint {
+    /// The address as it is configured; it may stand for several listeners.
+    address: Address,
     listener: Listener,
     channel: ChannelId,
     wire: Wire,
@@ -52,24 +55,49 @@ struct Endpoint {
 impl Listening {
     /// Opens every endpoint, or none.
     pub(super) fn open(settings: &Settings, registry: &Registry) -> Result<Self, Error> {
-        let mut endpoints = Vec::new();
+        let mut listening = Self { endpoints: Vec::new(), accepted_this_turn: 0, next_place: 0 };
         for endpoint in &settings.endpoints {
-            for mut listener in Listener::bind(&endpoint.address).map_err(Error::Bind)? {
-                let token = Target::Listener(endpoints.len()).token();
-                listener.register(registry, token).map_err(Error::System)?;
-                endpoints.push(Endpoint::new(listener, endpoint.channel));
+            let place = endpoint.address.resolve().map_err(Error::Bind)?;
+            listening.open_at(&place, endpoint.channel, registry)?;
+        }
+        Ok(listening)
+    }
+
+    /// Listens where it is wanted from now on, and nowhere else; or changes nothing. What is open
+    /// stays open, what is new opens before the rest closes. `places` has all the addresses.
+    pub(super) fn reload(
+        &mut self,
+        wanted: &[settings::Endpoint],
+        places: &[Place],
+        registry: &Registry,
+    ) -> Result<(), Error> {
+        let mut moved = Moved::default();
+        let result = self.open_missing(wanted, places, &mut moved, registry);
+        if let Err(error) = result.and_then(|()| self.set_modes(wanted)) {
+            self.undo(moved, registry);
+            return Err(error);
+        }
+        for slot in &mut self.endpoints {
+            let Some(endpoint) = slot else { continue };
+            match wanted.iter().find(|wanted| wanted.address.is_same_place(&endpoint.address)) {
+                Some(wanted) => {
+                    endpoint.channel = wanted.channel;
+                    endpoint.address = wanted.address.clone();
+                }
+                None => *slot = None,
             }
         }
-        Ok(Self { endpoints, accepted_this_turn: 0, next_place: 0 })
+        Ok(())
     }
 
     pub(super) fn addresses(&self) -> impl Iterator<Item = (ChannelId, String)> {
-        self.endpoints.iter().map(|endpoint| (endpoint.channel, endpoint.listener.local_address()))
+        let open = self.endpoints.iter().flatten();
+        open.map(|endpoint| (endpoint.channel, endpoint.listener.local_address()))
     }
 
     /// Learns that somebody has connected.
     pub(super) fn ready(&mut self, place: usize) {
-        if let Some(endpoint) = self.endpoints.get_mut(place) {
+        if let Some(Some(endpoint)) = self.endpoints.get_mut(place) {
             endpoint.is_ready = true;
         }
     }
@@ -82,7 +110,8 @@ impl Listening {
             if self.accepted_this_turn == ACCEPTS_PER_TURN {
                 break;
             }
-            if let Some(arrival) = self.endpoints[place].accept(now) {
+            let Some(endpoint) = &mut self.endpoints[place] else { continue };
+            if let Some(arrival) = endpoint.accept(now) {
                 self.accepted_this_turn += 1;
                 self.next_place = place + 1;
                 return Some(arrival);
@@ -94,7 +123,7 @@ impl Listening {
 
     /// When connections may wait that no event will tell of.
     pub(super) fn wake_at(&self, now: Instant) -> Option<Instant> {
-        let waiting = self.endpoints.iter().filter(|endpoint| endpoint.is_ready);
+        let waiting = self.endpoints.iter().flatten().filter(|endpoint| endpoint.is_ready);
         waiting.map(|endpoint| endpoint.retry_at.unwrap_or(now)).min()
     }
 
@@ -102,15 +131,172 @@ impl Listening {
     pub(super) fn close(&mut self) {
         self.endpoints.clear();
     }
+
+    /// Opens all listeners of an address, or none. The tokens they got.
+    fn open_at(
+        &mut self,
+        place: &Place,
+        channel: ChannelId,
+        registry: &Registry,
+    ) -> Result<Vec<usize>, Error> {
+        let mut listeners = place.bind().map_err(Error::Bind)?;
+        let free = (0..self.endpoints.len()).filter(|n| self.endpoints[*n].is_none());
+        let slots: Vec<_> = free.chain(self.endpoints.len()..).take(listeners.len()).collect();
+        for (listener, slot) in listeners.iter_mut().zip(&slots) {
+            let token = Target::Listener(*slot).token();
+            listener.register(registry, token).map_err(Error::System)?;
+        }
+        for (listener, slot) in listeners.into_iter().zip(&slots) {
+            if *slot == self.endpoints.len() {
+                self.endpoints.push(None);
+            }
+            let endpoint = Endpoint::new(place.address().clone(), listener, channel);
+            self.endpoints[*slot] = Some(endpoint);
+        }
+        Ok(slots)
+    }
+
+    /// Opens what is wanted and not open; notes in `moved` what was done.
+    fn open_missing(
+        &mut self,
+        wanted: &[settings::Endpoint],
+        places: &[Place],
+        moved: &mut Moved,
+        registry: &Registry,
+    ) -> Result<(), Error> {
+        let mut blocked = Vec::new();
+        for endpoint in wanted {
+            if self.is_open(&endpoint.address) {
+                continue;
+            }
+            let found = places.iter().find(|place| *place.address() == endpoint.address);
+            let Some(place) = found else { continue };
+            match self.open_at(place, endpoint.channel, registry) {
+                Ok(opened) => moved.opened.extend(opened),
+                Err(_) if self.is_in_the_way(&endpoint.address, wanted) => {
+                    blocked.push((endpoint.channel, place));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        // All interfaces and one of them cannot have the same port: the old one goes first here.
+        for (channel, place) in blocked {
+            self.close_in_the_way(place.address(), wanted, moved);
+            moved.opened.extend(self.open_at(place, channel, registry)?);
+        }
+        Ok(())
+    }
+
+    fn is_open(&self, address: &Address) -> bool {
+        self.endpoints.iter().flatten().any(|endpoint| endpoint.address.is_same_place(address))
+    }
+
+    /// Whether a listener that is to close anyway has the port.
+    fn is_in_the_way(&self, address: &Address, wanted: &[settings::Endpoint]) -> bool {
+        let mut open = self.endpoints.iter().flatten();
+        open.any(|endpoint| endpoint.is_leaving(wanted) && endpoint.has_port_of(address))
+    }
+
+    fn close_in_the_way(
+        &mut self,
+        address: &Address,
+        wanted: &[settings::Endpoint],
+        moved: &mut Moved,
+    ) {
+        for slot in &mut self.endpoints {
+            let blocks = |open: &mut Endpoint| open.is_leaving(wanted) && open.has_port_of(address);
+            if let Some(Endpoint { address, channel, .. }) = slot.take_if(blocks)
+                && !moved.closed.iter().any(|(closed, _)| *closed == address)
+            {
+                moved.closed.push((address, channel));
+            }
+        }
+    }
+
+    /// Gives the socket files that stay the wanted rights, or all the ones they had.
+    fn set_modes(&self, wanted: &[settings::Endpoint]) -> Result<(), Error> {
+        for endpoint in self.endpoints.iter().flatten() {
+            let (Address::Unix { mode: old, .. }, Some(new)) =
+                (&endpoint.address, endpoint.wanted_mode(wanted))
+            else {
+                continue;
+            };
+            if new != *old
+                && let Err(error) = endpoint.listener.set_mode(new)
+            {
+                self.restore_modes();
+                return Err(Error::Mode(endpoint.listener.local_address(), error));
+            }
+        }
+        Ok(())
+    }
+
+    fn restore_modes(&self) {
+        for endpoint in self.endpoints.iter().flatten() {
+            if let Address::Unix { mode, .. } = endpoint.address {
+                // Who refuses this refused the change, too.
+                let _ = endpoint.listener.set_mode(mode);
+            }
+        }
+    }
+
+    /// Closes what was opened and opens what was closed.
+    fn undo(&mut self, moved: Moved, registry: &Registry) {
+        for slot in moved.opened {
+            self.endpoints[slot] = None;
+        }
+        for (address, channel) in moved.closed {
+            let place = address.resolve().map_err(Error::Bind);
+            if let Err(error) = place.and_then(|place| self.open_at(&place, channel, registry)) {
+                log::error!("{error}; it was open until now");
+            }
+        }
+    }
+}
+
+/// What a reload has done so far.
+#[derive(Debug, Default)]
+struct Moved {
+    /// Slots of new listeners.
+    opened: Vec<usize>,
+    /// Addresses that had to be closed first.
+    closed: Vec<(Address, ChannelId)>,
 }
 
 impl Endpoint {
-    fn new(listener: Listener, channel: ChannelId) -> Self {
+    fn new(address: Address, listener: Listener, channel: ChannelId) -> Self {
         let wire = match listener {
             Listener::Tcp(_) => Wire::WebSocket,
             Listener::Unix(..) => Wire::Prefixed,
         };
-        Self { listener, channel, wire, is_ready: true, retry_at: None, has_complained: false }
+        Self {
+            address,
+            listener,
+            channel,
+            wire,
+            is_ready: true,
+            retry_at: None,
+            has_complained: false,
+        }
+    }
+
+    fn is_leaving(&self, wanted: &[settings::Endpoint]) -> bool {
+        !wanted.iter().any(|wanted| wanted.address.is_same_place(&self.address))
+    }
+
+    fn has_port_of(&self, other: &Address) -> bool {
+        match (&self.address, other) {
+            (Address::Tcp { port, .. }, Address::Tcp { port: other, .. }) => port == other,
+            (Address::Unix { .. }, _) | (_, Address::Unix { .. }) => false,
+        }
+    }
+
+    fn wanted_mode(&self, wanted: &[settings::Endpoint]) -> Option<u32> {
+        let wanted = wanted.iter().find(|wanted| wanted.address.is_same_place(&self.address))?;
+        match wanted.address {
+            Address::Unix { mode, .. } => Some(mode),
+            Address::Tcp { .. } => None,
+        }
     }
 
     fn accept(&mut self, now: Instant) -> Option<Arrival> {

@@ -8,6 +8,7 @@ mod answers;
 mod dialing;
 pub mod limits;
 mod listening;
+mod reloading;
 pub mod signals;
 mod watch;
 
@@ -19,10 +20,12 @@ use std::time::{Duration, Instant};
 use mio::{Registry, Token};
 
 use self::admin::Admin;
-use self::dialing::{Connected, Dialing, Resolved};
+use self::dialing::{Attempt, Connected, Dialing, Resolved};
 use self::listening::{Arrival, Listening};
+use self::reloading::{Reading, Reloading};
 use self::signals::Signal;
 use self::watch::Watch;
+use crate::config;
 use crate::config::settings::Settings;
 use crate::net::listener::BindError;
 use crate::net::stream::Stream;
@@ -32,7 +35,6 @@ use crate::reactor::mailbox::{Mailbox, Post};
 use crate::reactor::poller::{Pace, Poller, Readiness};
 use crate::reactor::table::Key;
 use crate::reactor::target::Target;
-use crate::relay::settings::SourceId;
 use crate::relay::{Command, Outcome, Peer, Relay};
 
 /// A turn that read so much from sources does not linger: its batch is large enough.
@@ -51,6 +53,7 @@ pub struct Daemon {
     dialing: Dialing,
     admin: Admin,
     watch: Watch,
+    reloading: Reloading,
     events: Vec<(Target, Readiness)>,
     settings: Settings,
     started: Instant,
@@ -68,7 +71,9 @@ pub enum Letter {
     /// The operator wants a client to go.
     Disconnect(u64),
     /// A source's url, headers and addresses are known, or why not.
-    Resolved(SourceId, Result<Box<Resolved>, String>),
+    Resolved(Attempt, Result<Box<Resolved>, String>),
+    /// The configuration was read again, or is wrong.
+    Reloaded(Result<Box<Reading>, config::Error>),
 }
 
 /// Why the relay cannot start, or cannot go on.
@@ -76,6 +81,8 @@ pub enum Letter {
 pub enum Error {
     /// An address cannot be listened at.
     Bind(BindError),
+    /// A socket file cannot have the mode it should have.
+    Mode(String, io::Error),
     /// The system refuses what the loop cannot do without.
     System(io::Error),
 }
@@ -92,12 +99,14 @@ impl Daemon {
         let relay = Relay::new(settings.channels.clone(), sources, fastrand::u64(..));
         let dialing = Dialing::new(settings.sources.clone(), mailbox.post());
         let admin = Admin::open(&settings.admin, poller.registry())?;
+        let mailbox_post = mailbox.post();
         Ok(Self {
             poller,
             mailbox,
             relay,
             listening,
             dialing,
+            reloading: Reloading::new(mailbox_post),
             admin,
             watch: Watch::new(lines),
             events: Vec::new(),
@@ -118,7 +127,7 @@ impl Daemon {
     pub fn addresses(&self) -> impl Iterator<Item = (&str, String)> {
         self.listening
             .addresses()
-            .map(|(channel, address)| (self.settings.channels[channel.0].name.as_str(), address))
+            .map(|(channel, address)| (self.relay.channel_name(channel), address))
     }
 
     /// Watches the relay from this process: a snapshot a second, and the log's lines.
@@ -288,14 +297,13 @@ impl Daemon {
                     log::info!("asked to stop, saying goodbye to everyone");
                     self.relay.drain(Outcome::Asked, now);
                 }
-                Letter::Signal(Signal::Reload) => log::warn!(
-                    "SIGHUP: the configuration is read at the start only, restart to change it"
-                ),
                 Letter::Disconnect(id) => {
                     self.relay.disconnect_client(id, now);
                 }
-                Letter::Resolved(source, resolved) => {
-                    if let Some(why) = self.dialing.resolved(source, resolved, now) {
+                Letter::Signal(Signal::Reload) => self.begin_reload(),
+                Letter::Reloaded(reading) => self.end_reload(reading, now),
+                Letter::Resolved(attempt, resolved) => {
+                    if let Some((source, why)) = self.dialing.resolved(attempt, resolved, now) {
                         self.relay.dial_failed(source, &why, now);
                     }
                 }
@@ -334,6 +342,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bind(error) => error.fmt(f),
+            Self::Mode(address, error) => write!(f, "cannot set the mode of {address}: {error}"),
             Self::System(error) => write!(f, "the system refuses to go on: {error}"),
         }
     }
@@ -343,7 +352,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Bind(error) => Some(error),
-            Self::System(error) => Some(error),
+            Self::Mode(_, error) | Self::System(error) => Some(error),
         }
     }
 }

@@ -194,7 +194,7 @@ impl<S: Socket> Relay<S> {
     }
 
     /// Dials a source anew, as if it had never failed. Its connection goes first.
-    fn redial(&mut self, id: SourceId, now: Instant) {
+    pub fn redial(&mut self, id: SourceId, now: Instant) {
         let source = &mut self.sources[id.0];
         source.backoff.reset();
         match source.state {

@@ -6,7 +6,7 @@ use super::Relay;
 use super::channel::Channel;
 use super::conn::Goodbye;
 use super::settings::SourceId;
-use super::source::State;
+use super::source::Source;
 use crate::codec::Message;
 use crate::net::stream::Socket;
 use crate::reactor::table::Key;
@@ -33,16 +33,9 @@ impl<S: Socket> Relay<S> {
         takes_more
     }
 
-    /// Dials a source at once: one that waits, one that has given up, and one that is connected,
-    /// after a goodbye.
-    pub fn redial(&mut self, id: SourceId, now: Instant) {
-        match self.sources[id.0].state {
-            State::Dialing => {}
-            State::Waiting(_) | State::GivenUp => self.dial(id, now),
-            State::Opening(key) | State::Open { key, .. } => {
-                self.say_goodbye(key, Goodbye::Operator, now);
-                self.dial(id, now);
-            }
-        }
+    /// The source of that name.
+    pub fn source_named(&self, name: &str) -> Option<SourceId> {
+        let is_it = |source: &Source| source.settings.name == name && !source.is_removed();
+        self.sources.iter().position(is_it).map(SourceId)
     }
 }
