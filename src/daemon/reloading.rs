@@ -110,6 +110,7 @@ impl Reloading {
         let file = file.ok_or(ReloadError::NoFile)?.to_owned();
         if self.stage != Stage::Idle {
             self.stage = Stage::Outdated;
+            log::debug!("reload: asked for again, done after the one under way");
             return Ok(());
         }
         let post = self.post.clone();

@@ -7,6 +7,7 @@ mod crowds;
 mod peer;
 mod program;
 mod relaying;
+mod reload;
 mod secrets;
 mod sources;
 mod starting;
