@@ -1,15 +1,20 @@
 //! Sources, channels and limits change while messages pass.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
+use fastrand::Rng;
 use veylor::codec::Wire;
+use veylor::config::parse;
+use veylor::config::reload::plan;
+use veylor::config::settings::Settings;
 use veylor::relay::reload::{Layout, Seat, Seats};
 use veylor::relay::settings::{
     ChannelId, ChannelSettings, OnSourceLoss, SlowClient, SourceId, SourceSettings,
 };
 use veylor::relay::{LINGER, Outcome, State};
 
-use crate::world::{World, channel, source};
+use crate::world::{Client, World, channel, source};
 
 const A: SourceId = SourceId(0);
 const B: SourceId = SourceId(1);
@@ -431,4 +436,141 @@ fn reload_of_a_relay_that_ends_changes_nothing() {
     assert_eq!(world.dials.len(), 2);
     world.pass(LINGER);
     assert!(world.relay.is_finished());
+}
+
+#[test]
+fn source_that_was_paused_for_a_removed_channel_is_read_on() {
+    let small = |name: &str, sources: &[SourceId]| {
+        Some(ChannelSettings { max_queue_size: 2, ..fed_by(name, sources) })
+    };
+    let both = Layout {
+        sources: vec![Some(named("a")), Some(named("b"))],
+        channels: vec![small("kept", &[A]), small("removed", &[A, B])],
+        ..Layout::default()
+    };
+    let mut world = world(&both);
+    let [client] = world.clients();
+    let stalled = world.client_of(SECOND, Wire::WebSocket);
+    world.stall(stalled);
+    world.sends(B, ["1", "2", "held"]);
+    world.sends(A, ["waits"]);
+    assert_eq!(world.received(client), [""; 0]);
+    let channels = vec![small("kept", &[A]), None];
+    world.reload(Layout { channels, ..both });
+    assert_eq!(world.received(client), ["waits"]);
+}
+
+#[test]
+fn random_reloads_confuse_nobody() {
+    for seed in 0..40 {
+        Story::new(seed).tell();
+    }
+}
+
+/// A relay whose file changes at random; its source `a` is always there.
+struct Story {
+    random: Rng,
+    world: World,
+    settings: Settings,
+    clients: Vec<(String, Client)>,
+    /// Messages that each source has sent so far.
+    sent: HashMap<String, usize>,
+}
+
+impl Story {
+    fn new(seed: u64) -> Self {
+        let mut random = Rng::with_seed(seed);
+        let settings = parse(&file(&mut random)).unwrap();
+        let sources = settings.sources.iter().map(|source| source.relay.clone()).collect();
+        let world = World::of(settings.channels.clone(), sources);
+        Self { random, world, settings, clients: Vec::new(), sent: HashMap::new() }
+    }
+
+    fn tell(mut self) {
+        for _ in 0..120 {
+            match self.random.u8(0..7) {
+                0 => self.reload(),
+                1 => self.connect(),
+                2 => self.stall_or_resume(),
+                3 => self.world.pass(Duration::from_millis(self.random.u64(0..400))),
+                _ => self.send(),
+            }
+        }
+        for (_, client) in &self.clients {
+            self.world.resume(*client);
+        }
+        self.check();
+    }
+
+    fn reload(&mut self) {
+        let new = parse(&file(&mut self.random)).unwrap();
+        let plan = plan(&self.settings, &new, &self.world.relay.seats());
+        self.world.reload(plan.layout);
+        self.settings = new;
+    }
+
+    fn connect(&mut self) {
+        let seats = self.world.relay.seats().channels;
+        let taken = seats.into_iter().enumerate().filter_map(|(place, seat)| match seat {
+            Seat::Taken(name) => Some((ChannelId(place), name)),
+            Seat::Leaving | Seat::Free => None,
+        });
+        let (id, name) = self.random.choice(taken.collect::<Vec<_>>()).unwrap();
+        let wire = if self.random.bool() { Wire::WebSocket } else { Wire::Prefixed };
+        self.clients.push((name, self.world.client_of(id, wire)));
+    }
+
+    fn stall_or_resume(&mut self) {
+        let Some((_, client)) = self.random.choice(&self.clients) else { return };
+        match self.random.bool() {
+            true => self.world.stall_after(*client, self.random.usize(0..40)),
+            false => self.world.resume(*client),
+        }
+    }
+
+    fn send(&mut self) {
+        for (place, seat) in self.world.relay.seats().sources.into_iter().enumerate() {
+            let Seat::Taken(name) = seat else { continue };
+            if self.world.is_open(SourceId(place)) {
+                let sent = self.sent.entry(name.clone()).or_default();
+                let count = self.random.usize(0..6);
+                let texts = (*sent..*sent + count).map(|n| format!("{name} {n}"));
+                *sent += count;
+                self.world.sends(SourceId(place), texts);
+            }
+        }
+    }
+
+    fn check(&mut self) {
+        for (channel, client) in &self.clients {
+            let mut received = self.world.received(*client);
+            received.retain(|text| !text.starts_with("close") && text != "end");
+            let foreign = |text: &&String| channel != "rebroadcast" && !text.starts_with(channel);
+            assert_eq!(received.iter().find(foreign), None, "a client of {channel}");
+            // In order, and no message is missing; who stays has the last as well.
+            let of_a = received.iter().filter_map(|text| text.strip_prefix("a "));
+            let of_a: Vec<usize> = of_a.map(|number| number.parse().unwrap()).collect();
+            assert!(of_a.is_sorted_by(|one, next| one + 1 == *next), "{of_a:?}");
+            if channel == "a" && !of_a.is_empty() {
+                assert_eq!(of_a.last(), Some(&(self.sent["a"] - 1)));
+            }
+        }
+    }
+}
+
+/// A file of the source `a` and of some others, each there or not, with endpoints or without.
+fn file(random: &mut Rng) -> String {
+    let mut text = "sources:\n".to_owned();
+    for (n, name) in ["a", "b", "c", "d"].into_iter().enumerate() {
+        if name == "a" || random.bool() {
+            let path = if name != "a" && random.bool() { "/x" } else { "" };
+            text += &format!("  - {{name: {name}, url: 'ws://{name}{path}', websocket_port: ");
+            text += &format!("{}, websocket_host: 127.0.0.1}}\n", 1000 + n);
+        }
+    }
+    if random.bool() {
+        text += "rebroadcast: {unix_socket: {path: /all}}\n";
+    }
+    let max_queue_size = random.choice([2, 5, 1000]).unwrap();
+    text + &format!("performance: {{max_pause: 10m, max_queue_size: {max_queue_size}}}\n")
 }
