@@ -522,9 +522,10 @@ impl Story {
 
     fn stall_or_resume(&mut self) {
         let Some((_, client)) = self.random.choice(&self.clients) else { return };
-        match self.random.bool() {
-            true => self.world.stall_after(*client, self.random.usize(0..40)),
-            false => self.world.resume(*client),
+        if self.random.bool() {
+            self.world.stall_after(*client, self.random.usize(0..40));
+        } else {
+            self.world.resume(*client);
         }
     }
 
@@ -561,11 +562,13 @@ impl Story {
 /// A file of the source `a` and of some others, each there or not, with endpoints or without.
 fn file(random: &mut Rng) -> String {
     let mut text = "sources:\n".to_owned();
-    for (n, name) in ["a", "b", "c", "d"].into_iter().enumerate() {
+    for (name, port) in [("a", 1000), ("b", 1001), ("c", 1002), ("d", 1003)] {
         if name == "a" || random.bool() {
             let path = if name != "a" && random.bool() { "/x" } else { "" };
-            text += &format!("  - {{name: {name}, url: 'ws://{name}{path}', websocket_port: ");
-            text += &format!("{}, websocket_host: 127.0.0.1}}\n", 1000 + n);
+            let url = format!("url: 'ws://{name}{path}'");
+            let at = format!("websocket_port: {port}, websocket_host: 127.0.0.1");
+            let source = format!("  - {{name: {name}, {url}, {at}}}\n");
+            text.push_str(&source);
         }
     }
     if random.bool() {
