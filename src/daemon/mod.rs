@@ -8,6 +8,7 @@ mod answers;
 mod dialing;
 pub mod limits;
 mod listening;
+mod notify;
 mod reloading;
 pub mod signals;
 mod watch;
@@ -22,6 +23,7 @@ use mio::{Registry, Token};
 use self::admin::Admin;
 use self::dialing::{Attempt, Connected, Dialing, Resolved};
 use self::listening::{Arrival, Listening};
+use self::notify::Notify;
 use self::reloading::{Reading, Reloading};
 use self::signals::Signal;
 use self::watch::Watch;
@@ -54,6 +56,7 @@ pub struct Daemon {
     admin: Admin,
     watch: Watch,
     reloading: Reloading,
+    notify: Notify,
     events: Vec<(Target, Readiness)>,
     settings: Settings,
     started: Instant,
@@ -109,6 +112,7 @@ impl Daemon {
             reloading: Reloading::new(mailbox_post),
             admin,
             watch: Watch::new(lines),
+            notify: Notify::from_env(),
             events: Vec::new(),
             settings,
             started: clock(),
@@ -143,7 +147,9 @@ impl Daemon {
     /// Relays until it is told to stop, or nothing is left to relay.
     pub fn run(mut self) -> Result<Outcome, Error> {
         let mut now = clock();
+        self.notify.ready();
         self.obey(now);
+        self.notify.turn(now, || self.relay.census());
         while !self.relay.is_finished() {
             let pace = self.poller.wait(now, self.wake_at(now)).map_err(Error::System)?;
             self.linger(pace);
@@ -156,6 +162,7 @@ impl Daemon {
             }
             self.obey(now);
             self.serve_visitors(now);
+            self.notify.turn(now, || self.relay.census());
             now = self.end_turn(now);
         }
         self.relay.log_tallies();
@@ -169,6 +176,7 @@ impl Daemon {
             self.listening.wake_at(now),
             self.admin.wake_at(now),
             self.next_snapshot,
+            self.notify.wake_at(),
         ];
         wakes.into_iter().flatten().min()
     }
@@ -321,6 +329,7 @@ impl Daemon {
                     }
                 }
                 Command::Close => {
+                    self.notify.stopping();
                     self.listening.close();
                     self.dialing.close();
                     self.admin.close();

@@ -52,8 +52,10 @@ pub(super) enum ReloadError {
 impl Daemon {
     /// Has the configuration read again. The answer comes as a letter.
     pub(super) fn begin_reload(&mut self) {
+        self.notify.reloading();
         if let Err(error) = self.reloading.begin(self.settings.file.as_deref()) {
             error.log();
+            self.notify.ready();
         }
     }
 
@@ -70,6 +72,8 @@ impl Daemon {
         }
         if self.reloading.end() {
             self.begin_reload();
+        } else {
+            self.notify.ready();
         }
     }
 

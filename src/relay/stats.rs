@@ -1,5 +1,6 @@
 //! What is going on, as data. Looked at, never kept: nothing here is on the way of a message.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -145,7 +146,29 @@ pub struct ClientStats {
     pub is_blocked: bool,
 }
 
+/// How many there are, for a line that says it all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Census {
+    /// Sources whose messages come.
+    pub open_sources: usize,
+    /// All sources.
+    pub sources: usize,
+    /// Clients that follow a channel.
+    pub clients: usize,
+}
+
 impl<S: Socket> Relay<S> {
+    /// Counts sources and clients.
+    pub fn census(&self) -> Census {
+        let present = || self.sources.iter().filter(|source| !source.is_removed());
+        let is_open = |source: &&Source| matches!(source.state, State::Open { .. });
+        Census {
+            open_sources: present().filter(is_open).count(),
+            sources: present().count(),
+            clients: self.channels.iter().flat_map(Channel::clients).count(),
+        }
+    }
+
     /// Every source that is there, by its place.
     pub fn source_stats(&self, now: Instant) -> Vec<SourceStats> {
         let present = self.sources.iter().filter(|source| !source.is_removed());
@@ -244,6 +267,14 @@ impl<S: Socket> Relay<S> {
             dropped_messages: conn.tally.dropped_messages,
             is_blocked: conn.is_blocked,
         })
+    }
+}
+
+impl fmt::Display for Census {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { open_sources, sources, clients } = self;
+        let plural = if *clients == 1 { "" } else { "s" };
+        write!(f, "{open_sources} of {sources} sources up, {clients} client{plural}")
     }
 }
 
