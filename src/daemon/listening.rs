@@ -9,6 +9,7 @@ use super::Error;
 use crate::codec::Wire;
 use crate::config::settings::{self, Settings};
 use crate::net::listener::{Accepted, Address, Listener, Place};
+use crate::net::passed::Passed;
 use crate::net::stream::Stream;
 use crate::reactor::target::Target;
 use crate::relay::Peer;
@@ -53,13 +54,16 @@ struct Endpoint {
 }
 
 impl Listening {
-    /// Opens every endpoint, or none.
+    /// Opens every endpoint, or none. Sockets that a service manager has opened are used.
     pub(super) fn open(settings: &Settings, registry: &Registry) -> Result<Self, Error> {
         let mut listening = Self { endpoints: Vec::new(), accepted_this_turn: 0, next_place: 0 };
+        let mut passed = Passed::take();
         for endpoint in &settings.endpoints {
             let place = endpoint.address.resolve().map_err(Error::Bind)?;
-            listening.open_at(&place, endpoint.channel, registry)?;
+            let listeners = passed.bind(&place).map_err(Error::Bind)?;
+            listening.seat(listeners, &place, endpoint.channel, registry)?;
         }
+        passed.dismiss();
         Ok(listening)
     }
 
@@ -139,7 +143,18 @@ impl Listening {
         channel: ChannelId,
         registry: &Registry,
     ) -> Result<Vec<usize>, Error> {
-        let mut listeners = place.bind().map_err(Error::Bind)?;
+        let listeners = place.bind().map_err(Error::Bind)?;
+        self.seat(listeners, place, channel, registry)
+    }
+
+    /// Gives open sockets their places in the list.
+    fn seat(
+        &mut self,
+        mut listeners: Vec<Listener>,
+        place: &Place,
+        channel: ChannelId,
+        registry: &Registry,
+    ) -> Result<Vec<usize>, Error> {
         let free = (0..self.endpoints.len()).filter(|n| self.endpoints[*n].is_none());
         let slots: Vec<_> = free.chain(self.endpoints.len()..).take(listeners.len()).collect();
         for (listener, slot) in listeners.iter_mut().zip(&slots) {

@@ -44,7 +44,7 @@ pub struct Place {
     numbers: Vec<SocketAddr>,
 }
 
-/// An open socket that accepts clients. Its socket file goes when it is dropped.
+/// An open socket that accepts clients. A socket file that it made goes when it is dropped.
 #[derive(Debug)]
 pub enum Listener {
     /// TCP.
@@ -62,12 +62,12 @@ pub enum Accepted {
     Unix(Stream),
 }
 
-/// A socket file of ours.
+/// The file of a Unix socket.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
-    /// Device and inode, so that only our own file is removed.
-    identity: (u64, u64),
+    /// Device and inode, so that only our own file is removed. `None`: it is another's.
+    identity: Option<(u64, u64)>,
 }
 
 /// Why an address cannot be listened at.
@@ -116,6 +116,11 @@ impl Place {
         &self.address
     }
 
+    /// Its numbers, with the port; none for a Unix socket.
+    pub(super) fn numbers(&self) -> &[SocketAddr] {
+        &self.numbers
+    }
+
     /// Listens there: one listener for each number of a host name. Does not block.
     pub fn bind(&self) -> Result<Vec<Listener>, BindError> {
         let bound = match &self.address {
@@ -136,11 +141,24 @@ impl Listener {
     pub fn set_mode(&self, mode: u32) -> io::Result<()> {
         match self {
             Self::Tcp(_) => Ok(()),
+            // Whoever passed the socket to us has chosen its mode.
+            Self::Unix(_, file) if file.identity.is_none() => Ok(()),
             Self::Unix(_, file) if file.is_ours() => {
                 fs::set_permissions(&file.path, fs::Permissions::from_mode(mode))
             }
             Self::Unix(..) => Err(io::ErrorKind::NotFound.into()),
         }
+    }
+
+    /// Takes a socket that another has opened, and that does not block.
+    pub(super) fn passed_tcp(listener: StdTcpListener) -> Self {
+        Self::Tcp(TcpListener::from_std(listener))
+    }
+
+    /// The same with a socket file, which is left to whoever made it.
+    pub(super) fn passed_unix(listener: StdUnixListener, path: &Path) -> Self {
+        let file = SocketFile { path: path.to_owned(), identity: None };
+        Self::Unix(UnixListener::from_std(listener), file)
     }
 
     /// Asks to be told of connections.
@@ -229,7 +247,8 @@ fn bind_unix(path: &Path, mode: u32) -> Result<Listener, BindCause> {
         socket.set_nonblocking(true)?;
         socket.bind(&SockAddr::unix(path)?)?;
         let metadata = fs::symlink_metadata(path)?;
-        let file = SocketFile { path: path.to_owned(), identity: (metadata.dev(), metadata.ino()) };
+        let identity = Some((metadata.dev(), metadata.ino()));
+        let file = SocketFile { path: path.to_owned(), identity };
         // Nobody can connect before `listen`, so nobody slips in before the mode is set.
         fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
         socket.listen(ACCEPT_QUEUE)?;
@@ -266,7 +285,7 @@ fn remove_dead_socket(path: &Path) -> Result<(), BindCause> {
 impl SocketFile {
     fn is_ours(&self) -> bool {
         let found = fs::symlink_metadata(&self.path).map(|found| (found.dev(), found.ino()));
-        found.is_ok_and(|found| found == self.identity)
+        found.is_ok_and(|found| self.identity == Some(found))
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod dial;
 pub mod listener;
+pub mod passed;
 pub mod resolver;
 pub mod stream;
 #[cfg(feature = "tls")]
