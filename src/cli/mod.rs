@@ -2,9 +2,13 @@
 
 mod ask;
 mod check;
+#[cfg(feature = "manual")]
+mod completions;
 mod demo;
 mod door;
 mod logging;
+#[cfg(feature = "manual")]
+mod man;
 mod relay;
 mod run;
 #[cfg(feature = "tui")]
@@ -67,6 +71,12 @@ enum Command {
     Disconnect(ask::Disconnect),
     /// Sends a message to a source of a running relay
     Send(ask::Send),
+    /// Prints the script that lets a shell complete commands and options
+    #[cfg(feature = "manual")]
+    Completions(completions::Args),
+    /// Prints the manual page of the program or of a command, for `man -l -`
+    #[cfg(feature = "manual")]
+    Man(man::Args),
 }
 
 /// Why a command ended other than well. Printed in one place, as `veylor: …`.
@@ -111,6 +121,10 @@ fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Some(Command::Check(args)) => check::check(&config(args.config.or(cli.config))),
         Some(Command::Demo(args)) => demo::demo(&args, logging::start(cli.verbose, Output::Stderr)),
+        #[cfg(feature = "manual")]
+        Some(Command::Completions(args)) => completions::completions(&args),
+        #[cfg(feature = "manual")]
+        Some(Command::Man(args)) => man::man(&args),
         Some(Command::Relay(args)) => {
             run::run(relay::settings(&args)?, logging::start(cli.verbose, Output::Stderr))
         }
