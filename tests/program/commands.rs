@@ -1,5 +1,8 @@
 //! The commands besides the main one.
 
+#[cfg(feature = "manual")]
+use std::process::Command;
+
 use rustix::process::Signal;
 
 use crate::peer::{Peer, Service, UnixPeer, greet};
@@ -80,4 +83,36 @@ fn default_host_of_a_port_is_warned_of() {
     let (code, plan, _) = ended(veylor(&folder).arg("check"));
     assert_eq!(code, 0);
     assert!(plan.contains("warning: ") && plan.contains("0.0.0.0"), "{plan}");
+}
+
+#[cfg(feature = "manual")]
+#[test]
+fn completions_are_what_the_shell_understands() {
+    let folder = Folder::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let (code, script, stderr) = ended(veylor(&folder).args(["completions", shell]));
+        assert_eq!((code, stderr.as_str()), (0, ""));
+        assert!(script.contains("relay") && script.contains("verbose"), "{script}");
+        if shell == "bash" {
+            let path = folder.write("veylor.bash", &script);
+            let (code, _, stderr) = ended(Command::new("bash").arg("-n").arg(path));
+            assert_eq!((code, stderr.as_str()), (0, ""));
+        }
+    }
+}
+
+#[cfg(feature = "manual")]
+#[test]
+fn manual_has_a_page_for_the_program_and_for_each_command() {
+    let folder = Folder::new();
+    let page = |command: &[&str]| ended(veylor(&folder).arg("man").args(command));
+    let (code, program, _) = page(&[]);
+    assert_eq!(code, 0);
+    assert!(program.contains(".TH veylor 1") && program.contains("veylor\\-relay(1)"), "{program}");
+    let (code, relay, _) = page(&["relay"]);
+    assert_eq!(code, 0);
+    assert!(relay.contains(".TH veylor-relay 1") && relay.contains("\\-\\-unix"), "{relay}");
+    let (code, _, stderr) = page(&["nonsense"]);
+    assert_eq!(code, 2);
+    assert!(stderr.contains("there is no command \"nonsense\""), "{stderr}");
 }

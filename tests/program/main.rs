@@ -4,6 +4,7 @@
 
 mod commands;
 mod crowds;
+mod notify;
 mod peer;
 mod program;
 mod relaying;

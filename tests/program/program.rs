@@ -62,7 +62,12 @@ impl Program {
 
     /// Runs a command.
     pub(crate) fn start(command: &mut Command) -> Self {
-        let pipes = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::start_with(command, Stdio::null())
+    }
+
+    /// Runs a command with a standard input.
+    pub(crate) fn start_with(command: &mut Command, input: Stdio) -> Self {
+        let pipes = command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = pipes.spawn().unwrap();
         let stdout = Words::of(child.stdout.take().unwrap());
         let stderr = Words::of(child.stderr.take().unwrap());
