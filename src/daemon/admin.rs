@@ -11,6 +11,7 @@ use mio::Registry;
 use super::Error;
 use crate::codec::request::{Request, Response};
 use crate::net::listener::{Accepted, Address, Listener};
+use crate::net::passed::Passed;
 use crate::net::stream::Stream;
 use crate::reactor::inbox::Inbox;
 use crate::reactor::outbox::Outbox;
@@ -75,10 +76,15 @@ enum Stage {
 
 impl Admin {
     /// Opens the doors of these addresses.
-    pub(super) fn open(addresses: &[Address], registry: &Registry) -> Result<Self, Error> {
+    pub(super) fn open(
+        addresses: &[Address],
+        passed: &mut Passed,
+        registry: &Registry,
+    ) -> Result<Self, Error> {
         let mut admin = Self::default();
         for address in addresses {
-            for mut listener in Listener::bind(address).map_err(Error::Bind)? {
+            let place = address.resolve().map_err(Error::Bind)?;
+            for mut listener in passed.bind(&place).map_err(Error::Bind)? {
                 let token = Target::Door(admin.doors.len()).token();
                 listener.register(registry, token).map_err(Error::System)?;
                 let access = match listener {

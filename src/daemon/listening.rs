@@ -54,16 +54,18 @@ struct Endpoint {
 }
 
 impl Listening {
-    /// Opens every endpoint, or none. Sockets that a service manager has opened are used.
-    pub(super) fn open(settings: &Settings, registry: &Registry) -> Result<Self, Error> {
+    /// Opens every endpoint, or none.
+    pub(super) fn open(
+        settings: &Settings,
+        passed: &mut Passed,
+        registry: &Registry,
+    ) -> Result<Self, Error> {
         let mut listening = Self { endpoints: Vec::new(), accepted_this_turn: 0, next_place: 0 };
-        let mut passed = Passed::take();
         for endpoint in &settings.endpoints {
             let place = endpoint.address.resolve().map_err(Error::Bind)?;
             let listeners = passed.bind(&place).map_err(Error::Bind)?;
             listening.seat(listeners, &place, endpoint.channel, registry)?;
         }
-        passed.dismiss();
         Ok(listening)
     }
 

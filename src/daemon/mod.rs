@@ -30,6 +30,7 @@ use self::watch::Watch;
 use crate::config;
 use crate::config::settings::Settings;
 use crate::net::listener::BindError;
+use crate::net::passed::Passed;
 use crate::net::stream::Stream;
 use crate::observe::histogram::Recorder;
 use crate::observe::snapshot::{Event, LogLine};
@@ -97,11 +98,13 @@ impl Daemon {
     pub fn new(settings: Settings, lines: Receiver<LogLine>) -> Result<Self, Error> {
         let poller = Poller::new().map_err(Error::System)?;
         let mailbox = Mailbox::new(poller.registry()).map_err(Error::System)?;
-        let listening = Listening::open(&settings, poller.registry())?;
+        let mut passed = Passed::take();
+        let listening = Listening::open(&settings, &mut passed, poller.registry())?;
         let sources = settings.sources.iter().map(|source| source.relay.clone()).collect();
         let relay = Relay::new(settings.channels.clone(), sources, fastrand::u64(..));
         let dialing = Dialing::new(settings.sources.clone(), mailbox.post());
-        let admin = Admin::open(&settings.admin, poller.registry())?;
+        let admin = Admin::open(&settings.admin, &mut passed, poller.registry())?;
+        passed.dismiss();
         let mailbox_post = mailbox.post();
         Ok(Self {
             poller,
