@@ -36,6 +36,8 @@ pub enum Key {
     End,
     /// Control and C.
     Interrupt,
+    /// Control and L: something else has written on the screen.
+    Repaint,
 }
 
 /// Bytes that a key can take at most; what is longer is none.
@@ -86,6 +88,7 @@ fn first(bytes: &[u8]) -> Option<First> {
         b'\t' => one(Some(Key::Tab)),
         0x7f | 0x08 => one(Some(Key::Backspace)),
         0x03 => one(Some(Key::Interrupt)),
+        0x0c => one(Some(Key::Repaint)),
         0..0x20 => one(None),
         0x20.. => character(bytes),
     }
@@ -148,7 +151,7 @@ mod tests {
 
     #[test]
     fn keys_are_known_by_their_bytes() {
-        let bytes = b"q\x1b[A\x1bOB\x1b[Z\t\r\x7f\x03\x1b[5~\x1b[1;5C";
+        let bytes = b"q\x1b[A\x1bOB\x1b[Z\t\r\x7f\x03\x0c\x1b[5~\x1b[1;5C";
         let expected = [
             Key::Char('q'),
             Key::Up,
@@ -158,6 +161,7 @@ mod tests {
             Key::Enter,
             Key::Backspace,
             Key::Interrupt,
+            Key::Repaint,
             Key::PageUp,
             Key::Right,
         ];

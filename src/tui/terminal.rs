@@ -16,7 +16,7 @@ use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
-use ratatui::layout::Size;
+use ratatui::layout::{Position, Rect, Size};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::key::{Decoder, Key};
@@ -42,6 +42,9 @@ pub fn run(events: Receiver<Event>, mut actions: impl FnMut(Action), mode: Mode)
     let mut session = Session::begin(events, mode)?;
     loop {
         for key in session.wait()? {
+            if key == Key::Repaint {
+                session.screen.wipe()?;
+            }
             let action = session.ui.key(key);
             session.has_changed = true;
             if let Some(action) = action {
@@ -176,6 +179,13 @@ impl Screen {
             return Err(io::Error::other("a thread has panicked"));
         }
         self.terminal.draw(|frame| ui.render(frame)).map(drop)
+    }
+
+    /// Forgets the picture, so that the next is drawn whole.
+    fn wipe(&mut self) -> io::Result<()> {
+        // `Terminal::clear` would ask the terminal for its cursor, and take its answer from our keys.
+        let size = self.terminal.size()?;
+        self.terminal.resize(Rect::from((Position::ORIGIN, size)))
     }
 }
 

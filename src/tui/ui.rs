@@ -105,6 +105,10 @@ impl Ui {
 
     /// Does what a key asks for, and hands out what others must do.
     pub fn key(&mut self, key: Key) -> Option<Action> {
+        if key == Key::Repaint {
+            // It is the terminal's matter: the picture stays the same.
+            return None;
+        }
         self.notice = None;
         if key == Key::Interrupt {
             return Some(Action::Quit);
@@ -158,7 +162,7 @@ impl Ui {
             Key::PageDown => self.go_down(PAGE),
             Key::Home => self.go_up(usize::MAX),
             Key::End => self.go_down(usize::MAX),
-            Key::Char(_) | Key::Enter | Key::Backspace | Key::Interrupt => {}
+            Key::Char(_) | Key::Enter | Key::Backspace | Key::Interrupt | Key::Repaint => {}
         }
         None
     }
@@ -183,7 +187,8 @@ impl Ui {
             | Key::PageDown
             | Key::Home
             | Key::End
-            | Key::Interrupt => {}
+            | Key::Interrupt
+            | Key::Repaint => {}
         }
         self.clients.set_filter(filter);
     }

@@ -9,17 +9,16 @@ use super::super::theme::Palette;
 use super::super::ui::Ui;
 use super::Canvas;
 
-const KEYS: [(&str, &str); 11] = [
+const KEYS: [(&str, &str); 10] = [
     ("tab ← →", "the next pane: sources, clients, log"),
     ("↑ ↓", "up and down; also page keys, home, end"),
     ("/", "filter clients by part of a name or address"),
     ("esc", "show all clients again"),
-    ("s", "sort clients: channel, lag, age, drops, sent, …"),
+    ("s", "sort clients: lag, age, drops, sent, kind, …"),
     ("x", "disconnect the client that is selected"),
     ("c", "clear the log"),
-    ("d", "dark or light"),
+    ("d", "dark or light; ctrl-l paints anew"),
     ("q", "quit"),
-    ("", ""),
     ("?", "this; any key ends it"),
 ];
 const WORDS: [&str; 6] = [
