@@ -18,6 +18,7 @@ use ratatui::crossterm::terminal::{
 };
 use ratatui::layout::{Position, Rect, Size};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::key::{Decoder, Key};
 use super::theme::Look;
@@ -38,9 +39,32 @@ const SCREEN_BYTES: usize = 64 * 1024;
 ///
 /// The terminal is given back when this returns, and when any thread panics. It fails if there is no
 /// terminal, or not any more.
-pub fn run(events: Receiver<Event>, mut actions: impl FnMut(Action), mode: Mode) -> io::Result<()> {
+pub fn run(events: Receiver<Event>, actions: impl FnMut(Action), mode: Mode) -> io::Result<()> {
+    show(events, actions, mode, &AtomicBool::new(false))
+}
+
+/// Does what [`run`] does, and ends also at SIGHUP, SIGINT and SIGTERM: for a process that has
+/// nothing else to do.
+pub fn run_until_signal(
+    events: Receiver<Event>,
+    actions: impl FnMut(Action),
+    mode: Mode,
+) -> io::Result<()> {
+    let is_over = Arc::new(AtomicBool::new(false));
+    for signal in [SIGHUP, SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&is_over))?;
+    }
+    show(events, actions, mode, &is_over)
+}
+
+fn show(
+    events: Receiver<Event>,
+    mut actions: impl FnMut(Action),
+    mode: Mode,
+    is_over: &AtomicBool,
+) -> io::Result<()> {
     let mut session = Session::begin(events, mode)?;
-    loop {
+    while !is_over.load(Ordering::SeqCst) {
         for key in session.wait()? {
             if key == Key::Repaint {
                 session.screen.wipe()?;
@@ -55,10 +79,11 @@ pub fn run(events: Receiver<Event>, mut actions: impl FnMut(Action), mode: Mode)
             }
         }
         if session.take_in() == Stream::Ended {
-            return Ok(());
+            break;
         }
         session.draw()?;
     }
+    Ok(())
 }
 
 /// The UI at a terminal.
