@@ -1,4 +1,4 @@
-//! `veylor status`, `clients`, `disconnect`, `send`: what an operator asks a running relay.
+//! `veylor status`, `clients`, `disconnect`, `send`, `reload`: what an operator asks a running relay.
 
 use std::io::{self, BufRead, Write};
 
@@ -20,6 +20,12 @@ pub(super) struct Show {
 pub(super) struct Disconnect {
     /// The number that `veylor clients` and the log show
     id: u64,
+    #[command(flatten)]
+    socket: Socket,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Reload {
     #[command(flatten)]
     socket: Socket,
 }
@@ -75,6 +81,11 @@ pub(super) fn clients(args: &Show) -> Result<(), Failure> {
 /// Disconnects a client.
 pub(super) fn disconnect(args: &Disconnect) -> Result<(), Failure> {
     print(&args.socket.post(&format!("/api/clients/{}/disconnect", args.id), b"")?)
+}
+
+/// Has the configuration read again.
+pub(super) fn reload(args: &Reload) -> Result<(), Failure> {
+    print(&args.socket.post("/api/reload", b"")?)
 }
 
 /// Sends a message, or each line of stdin, to a source.

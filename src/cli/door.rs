@@ -2,7 +2,9 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+#[cfg(feature = "tui")]
+use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Failure;
@@ -22,6 +24,7 @@ pub(super) struct Socket {
 
 impl Socket {
     /// Where it is.
+    #[cfg(feature = "tui")]
     pub(super) fn path(&self) -> &Path {
         &self.socket
     }
@@ -37,6 +40,7 @@ impl Socket {
     }
 
     /// The lines that the relay sends until it ends or this end is dropped.
+    #[cfg(feature = "tui")]
     pub(super) fn lines(&self, path: &str) -> Result<impl BufRead + use<>, Failure> {
         let mut stream = self.connect()?;
         stream.set_read_timeout(None).map_err(|error| self.unreachable(error))?;

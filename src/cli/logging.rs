@@ -28,6 +28,7 @@ pub(super) enum Output {
     /// To stderr.
     Stderr,
     /// Nowhere: the terminal shows something else.
+    #[cfg(feature = "tui")]
     Nowhere,
 }
 
@@ -37,6 +38,7 @@ pub(super) fn start(verbose: bool, output: Output) -> Receiver<LogLine> {
     let (watchers, lines) = mpsc::sync_channel(MAX_WAITING_LINES);
     let inner: Box<dyn Log> = match output {
         Output::Stderr => stderr(level),
+        #[cfg(feature = "tui")]
         Output::Nowhere => Box::new(Nowhere),
     };
     let logger = Collapsing { inner, level, watchers, last: Mutex::default() };
@@ -60,8 +62,10 @@ fn stderr(level: LevelFilter) -> Box<dyn Log> {
     TermLogger::new(level, config, TerminalMode::Stderr, color)
 }
 
+#[cfg(feature = "tui")]
 struct Nowhere;
 
+#[cfg(feature = "tui")]
 impl Log for Nowhere {
     fn enabled(&self, _: &Metadata<'_>) -> bool {
         false

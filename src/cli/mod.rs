@@ -71,6 +71,8 @@ enum Command {
     Disconnect(ask::Disconnect),
     /// Sends a message to a source of a running relay
     Send(ask::Send),
+    /// Has a running relay read its configuration again
+    Reload(ask::Reload),
     /// Prints the script that lets a shell complete commands and options
     #[cfg(feature = "manual")]
     Completions(completions::Args),
@@ -134,6 +136,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Clients(args)) => ask::clients(&args),
         Some(Command::Disconnect(args)) => ask::disconnect(&args),
         Some(Command::Send(args)) => ask::send(&args),
+        Some(Command::Reload(args)) => ask::reload(&args),
         #[cfg(feature = "tui")]
         None if cli.tui => {
             let settings = config::load(&config(cli.config)).map_err(Failure::Config)?;

@@ -34,7 +34,7 @@ pub(super) fn top(args: &Args) -> Result<(), Failure> {
         Action::Quit => {}
     };
     let title = args.socket.path().display().to_string();
-    tui::run(events, act, Mode { may_act: true, title }).map_err(no_terminal)
+    tui::run_until_signal(events, act, Mode { may_act: true, title }).map_err(no_terminal)
 }
 
 /// Shows the relay of this process, on a thread of its own. To quit is to stop the relay.
