@@ -379,10 +379,14 @@ class Admin:
         wait_until(lambda: tcp_port_listens(self.port), "the admin door is open")
         return relay
 
-    def get(self, path):
-        """The answer, which must be a good one; its body is `text`."""
+    def open(self, path):
+        """The answer, which must be a good one, as it comes."""
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with direct.open(self.url + path, timeout=PATIENCE) as response:
+        return direct.open(self.url + path, timeout=PATIENCE)
+
+    def get(self, path):
+        """The whole answer; its body is `text`."""
+        with self.open(path) as response:
             response.text = response.read().decode()
             return response
 
