@@ -21,7 +21,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use self::logging::Output;
+use crate::config::settings::Log as LogSettings;
 use crate::{config, daemon};
 
 /// The file that is read when none is named.
@@ -122,13 +122,17 @@ fn run(cli: Cli) -> Result<(), Failure> {
     let config = |named: Option<PathBuf>| named.unwrap_or_else(|| DEFAULT_CONFIG.into());
     match cli.command {
         Some(Command::Check(args)) => check::check(&config(args.config.or(cli.config))),
-        Some(Command::Demo(args)) => demo::demo(&args, logging::start(cli.verbose, Output::Stderr)),
         #[cfg(feature = "manual")]
         Some(Command::Completions(args)) => completions::completions(&args),
         #[cfg(feature = "manual")]
         Some(Command::Man(args)) => man::man(&args),
+        Some(Command::Demo(args)) => {
+            demo::demo(&args, logging::start(&LogSettings::default(), cli.verbose)?)
+        }
         Some(Command::Relay(args)) => {
-            run::run(relay::settings(&args)?, logging::start(cli.verbose, Output::Stderr))
+            let settings = relay::settings(&args)?;
+            let lines = logging::start(&settings.log, cli.verbose)?;
+            run::run(settings, lines)
         }
         #[cfg(feature = "tui")]
         Some(Command::Top(args)) => top::top(&args),
@@ -137,14 +141,15 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Disconnect(args)) => ask::disconnect(&args),
         Some(Command::Send(args)) => ask::send(&args),
         Some(Command::Reload(args)) => ask::reload(&args),
-        #[cfg(feature = "tui")]
-        None if cli.tui => {
-            let settings = config::load(&config(cli.config)).map_err(Failure::Config)?;
-            run::run_with_ui(settings, logging::start(cli.verbose, Output::Nowhere))
-        }
         None => {
-            let lines = logging::start(cli.verbose, Output::Stderr);
-            run::run(config::load(&config(cli.config)).map_err(Failure::Config)?, lines)
+            let settings = config::load(&config(cli.config)).map_err(Failure::Config)?;
+            #[cfg(feature = "tui")]
+            if cli.tui {
+                let lines = logging::start_silently(&settings.log, cli.verbose)?;
+                return run::run_with_ui(settings, lines);
+            }
+            let lines = logging::start(&settings.log, cli.verbose)?;
+            run::run(settings, lines)
         }
     }
 }

@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::input::{
-    AdminInput, Input, RebroadcastInput, SourceInput, UnixSocketInput, WebSocketInput,
+    AdminInput, Input, LogInput, RebroadcastInput, SourceInput, UnixSocketInput, WebSocketInput,
 };
 use super::performance::Performance;
 use super::problem::{KeyPath, Problems};
-use super::settings::{Endpoint, Settings, Source};
+use super::settings::{Endpoint, Log, Settings, Source};
 use super::target;
 use super::template::Template;
 use crate::net::listener::Address;
@@ -35,6 +35,7 @@ pub(super) fn build(input: Input, problems: &mut Problems) -> Settings {
         channels: Vec::new(),
         endpoints: Vec::new(),
         admin: Vec::new(),
+        log: log(input.log),
         coalesce: performance.coalesce,
         warnings: Vec::new(),
     };
@@ -46,6 +47,15 @@ pub(super) fn build(input: Input, problems: &mut Problems) -> Settings {
     }
     builder.admin(input.admin);
     builder.settings
+}
+
+fn log(input: LogInput) -> Log {
+    let defaults = Log::default();
+    Log {
+        level: input.level.unwrap_or(defaults.level),
+        format: input.format.unwrap_or(defaults.format),
+        file: input.file,
+    }
 }
 
 struct Builder<'a> {

@@ -4,13 +4,16 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use log::LevelFilter;
+
 use super::problem::{KeyPath, Problems};
 use super::raw::Raw;
 use super::section::{self, Section};
+use super::settings::LogFormat;
 use super::template::Template;
 use crate::relay::settings::{OnSourceLoss, SlowClient, UnixMessageType};
 
-pub(super) const TOP_KEYS: &[&str] = &["sources", "rebroadcast", "admin", "performance"];
+pub(super) const TOP_KEYS: &[&str] = &["sources", "rebroadcast", "admin", "log", "performance"];
 pub(super) const SOURCE_KEYS: &[&str] = &[
     "name",
     "url",
@@ -40,6 +43,7 @@ pub(super) const REBROADCAST_KEYS: &[&str] = &[
 pub(super) const WEBSOCKET_KEYS: &[&str] = &["enabled", "host", "port", "allowed_origins"];
 pub(super) const UNIX_SOCKET_KEYS: &[&str] = &["enabled", "path", "mode"];
 pub(super) const ADMIN_KEYS: &[&str] = &["listen", "unix_socket_path"];
+pub(super) const LOG_KEYS: &[&str] = &["level", "format", "file"];
 pub(super) const PERFORMANCE_KEYS: &[&str] = &[
     "max_queue_size",
     "max_queue_bytes",
@@ -71,6 +75,7 @@ pub(super) struct Input {
     pub(super) sources: Vec<SourceInput>,
     pub(super) rebroadcast: RebroadcastInput,
     pub(super) admin: AdminInput,
+    pub(super) log: LogInput,
     pub(super) performance: PerformanceInput,
 }
 
@@ -134,6 +139,14 @@ pub(super) struct AdminInput {
     pub(super) unix_socket_path: Option<PathBuf>,
 }
 
+/// `log`.
+#[derive(Debug, Default)]
+pub(super) struct LogInput {
+    pub(super) level: Option<LevelFilter>,
+    pub(super) format: Option<LogFormat>,
+    pub(super) file: Option<PathBuf>,
+}
+
 /// `performance`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct PerformanceInput {
@@ -156,6 +169,7 @@ pub(super) fn read(tree: Raw, problems: &mut Problems) -> Input {
         sources: top.sections("sources", SOURCE_KEYS, source).unwrap_or_default(),
         rebroadcast: top.section("rebroadcast", REBROADCAST_KEYS, rebroadcast).unwrap_or_default(),
         admin: top.section("admin", ADMIN_KEYS, admin).unwrap_or_default(),
+        log: top.section("log", LOG_KEYS, log).unwrap_or_default(),
         performance: top.section("performance", PERFORMANCE_KEYS, performance).unwrap_or_default(),
     });
     input.unwrap_or_default()
@@ -206,6 +220,20 @@ fn admin(section: &mut Section<'_>) -> AdminInput {
             known.then(|| (host.to_owned(), port))
         }),
         unix_socket_path: socket_path(section, "unix_socket_path"),
+    }
+}
+
+fn log(section: &mut Section<'_>) -> LogInput {
+    let levels = [
+        ("error", LevelFilter::Error),
+        ("warn", LevelFilter::Warn),
+        ("info", LevelFilter::Info),
+        ("debug", LevelFilter::Debug),
+    ];
+    LogInput {
+        level: section.choice("level", &levels),
+        format: section.choice("format", &[("text", LogFormat::Text), ("json", LogFormat::Json)]),
+        file: section.parsed("file", "a path", path),
     }
 }
 

@@ -89,6 +89,7 @@ mod tests {
             input::WEBSOCKET_KEYS,
             input::UNIX_SOCKET_KEYS,
             input::ADMIN_KEYS,
+            input::LOG_KEYS,
             input::PERFORMANCE_KEYS,
         ];
         let has_line_for = |key: &str| {

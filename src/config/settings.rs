@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use log::LevelFilter;
+
 use super::template::Template;
 use crate::net::listener::Address;
 use crate::relay::settings::{ChannelId, ChannelSettings, SourceSettings};
@@ -20,10 +22,39 @@ pub struct Settings {
     pub endpoints: Vec<Endpoint>,
     /// Where operators look (TCP) and steer (Unix).
     pub admin: Vec<Address>,
+    /// What is said, and where.
+    pub log: Log,
     /// How long a busy turn lingers before it reads; zero: never.
     pub coalesce: Duration,
     /// What works but should be known, a sentence each.
     pub warnings: Vec<String>,
+}
+
+/// What is said, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The least important lines that are still said.
+    pub level: LevelFilter,
+    /// How a line looks.
+    pub format: LogFormat,
+    /// Where it goes; `None` is stderr.
+    pub file: Option<PathBuf>,
+}
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// An object with `time`, `level` and `message`.
+    Json,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: LevelFilter::Info, format: LogFormat::Text, file: None }
+    }
 }
 
 /// One service to dial.

@@ -228,7 +228,7 @@ impl<S: Socket> Relay<S> {
             sources: channel.settings.sources.iter().map(name_of).collect(),
             clients_ever: channel.clients_ever,
             is_paused: channel.pause.is_some(),
-            backlogs: WIRES.map(|wire| of_backlog(channel, wire, now)).to_vec(),
+            backlogs: WIRES.map(|wire| self.of_backlog(channel, wire, now)).to_vec(),
             departures: channel.departures,
             ..channel.past.clone()
         };
@@ -241,6 +241,21 @@ impl<S: Socket> Relay<S> {
             stats.max_lag_messages = stats.max_lag_messages.max(client.lag_messages);
         }
         stats
+    }
+
+    fn of_backlog(&self, channel: &Channel, wire: Wire, now: Instant) -> BacklogStats {
+        let broadcast = channel.broadcast(wire);
+        let cursors = broadcast.clients.iter().filter_map(|key| self.conns.get(*key));
+        // What everyone has got may still be there, and is of no interest.
+        let slowest = cursors.map(|conn| conn.cursor).min();
+        let lag = broadcast.backlog.lag(slowest.unwrap_or_else(|| broadcast.backlog.end()), now);
+        BacklogStats {
+            wire: wire_name(wire).to_owned(),
+            messages: lag.messages,
+            bytes: lag.bytes,
+            max_messages: channel.settings.max_queue_size as u64,
+            max_bytes: channel.settings.max_queue_bytes as u64,
+        }
     }
 
     fn of_client(&self, conn: &Conn<S>, now: Instant) -> Option<ClientStats> {
@@ -275,18 +290,6 @@ impl fmt::Display for Census {
         let Self { open_sources, sources, clients } = self;
         let plural = if *clients == 1 { "" } else { "s" };
         write!(f, "{open_sources} of {sources} sources up, {clients} client{plural}")
-    }
-}
-
-fn of_backlog(channel: &Channel, wire: Wire, now: Instant) -> BacklogStats {
-    let backlog = channel.backlog(wire);
-    let lag = backlog.lag(backlog.start(), now);
-    BacklogStats {
-        wire: wire_name(wire).to_owned(),
-        messages: lag.messages,
-        bytes: lag.bytes,
-        max_messages: channel.settings.max_queue_size as u64,
-        max_bytes: channel.settings.max_queue_bytes as u64,
     }
 }
 

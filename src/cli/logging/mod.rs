@@ -1,18 +1,20 @@
 //! One line an event, on stderr; a line that repeats is counted instead. Each line also goes to
 //! those who watch the relay.
 
+mod output;
+
 use std::fmt;
-use std::io::{self, IsTerminal};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use simplelog::{ColorChoice, ConfigBuilder, TermLogger, TerminalMode};
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
+use super::Failure;
+use crate::config::settings::Log as LogSettings;
 use crate::observe::snapshot::LogLine;
 
 /// A repeated line is shown with its count at least this often.
@@ -22,25 +24,35 @@ const MAX_WAITING_LINES: usize = 1000;
 const TIME_FORMAT: &[BorrowedFormatItem<'static>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 
-/// Where lines go besides those who watch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Output {
-    /// To stderr.
-    Stderr,
-    /// Nowhere: the terminal shows something else.
-    #[cfg(feature = "tui")]
-    Nowhere,
+/// Starts logging as the settings ask, or more of it if `verbose`. Hands out the lines for the
+/// loop.
+pub(super) fn start(settings: &LogSettings, verbose: bool) -> Result<Receiver<LogLine>, Failure> {
+    let inner = output::open(settings).map_err(|error| {
+        let file = settings.file.as_deref().unwrap_or_else(|| "stderr".as_ref());
+        Failure::System(format!("cannot log to {}", file.display()), error)
+    })?;
+    Ok(start_with(inner, level(settings, verbose)))
 }
 
-/// Starts logging: info and worse, or debug if `verbose`. Hands out the lines for the loop.
-pub(super) fn start(verbose: bool, output: Output) -> Receiver<LogLine> {
-    let level = if verbose { LevelFilter::Debug } else { LevelFilter::Info };
+/// Starts logging for those who watch alone, unless the settings name a file: the terminal shows
+/// something else.
+#[cfg(feature = "tui")]
+pub(super) fn start_silently(
+    settings: &LogSettings,
+    verbose: bool,
+) -> Result<Receiver<LogLine>, Failure> {
+    match settings.file {
+        Some(_) => start(settings, verbose),
+        None => Ok(start_with(Box::new(Nowhere), level(settings, verbose))),
+    }
+}
+
+fn level(settings: &LogSettings, verbose: bool) -> LevelFilter {
+    if verbose { settings.level.max(LevelFilter::Debug) } else { settings.level }
+}
+
+fn start_with(inner: Box<dyn Log>, level: LevelFilter) -> Receiver<LogLine> {
     let (watchers, lines) = mpsc::sync_channel(MAX_WAITING_LINES);
-    let inner: Box<dyn Log> = match output {
-        Output::Stderr => stderr(level),
-        #[cfg(feature = "tui")]
-        Output::Nowhere => Box::new(Nowhere),
-    };
     let logger = Collapsing { inner, level, watchers, last: Mutex::default() };
     // It fails only if there is a logger already, which then is the one to use.
     if log::set_boxed_logger(Box::new(logger)).is_ok() {
@@ -49,17 +61,9 @@ pub(super) fn start(verbose: bool, output: Output) -> Receiver<LogLine> {
     lines
 }
 
-fn stderr(level: LevelFilter) -> Box<dyn Log> {
-    let config = ConfigBuilder::new()
-        .set_time_format_custom(TIME_FORMAT)
-        .set_time_level(LevelFilter::Error)
-        .set_target_level(LevelFilter::Off)
-        .set_thread_level(LevelFilter::Off)
-        .set_location_level(LevelFilter::Off)
-        .build();
-    let is_terminal = io::stderr().is_terminal();
-    let color = if is_terminal { ColorChoice::Auto } else { ColorChoice::Never };
-    TermLogger::new(level, config, TerminalMode::Stderr, color)
+/// The time of a line.
+fn now() -> String {
+    OffsetDateTime::now_utc().format(TIME_FORMAT).unwrap_or_default()
 }
 
 #[cfg(feature = "tui")]
@@ -96,8 +100,7 @@ impl<L: Log> Collapsing<L> {
     fn show(&self, level: Level, text: fmt::Arguments<'_>) {
         let target = "veylor";
         self.inner.log(&Record::builder().level(level).target(target).args(text).build());
-        let time = OffsetDateTime::now_utc().format(TIME_FORMAT).unwrap_or_default();
-        let level = level.as_str().to_ascii_lowercase();
+        let (time, level) = (now(), level.as_str().to_ascii_lowercase());
         // Who watches misses a line rather than that the relay waits for the loop.
         let _ = self.watchers.try_send(LogLine { level, time, text: text.to_string() });
     }
