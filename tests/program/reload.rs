@@ -4,6 +4,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -308,4 +309,44 @@ fn program_still_ends_well_after_reloads() {
     assert_eq!(relayed.source.close_code(), 1001);
     drop(relayed.source);
     assert_eq!(relayed.program.exit_code(WAIT.min(Duration::from_millis(2500))), 0);
+}
+
+#[test]
+fn reloads_under_load_lose_no_message_of_what_is_untouched() {
+    const MESSAGES: u32 = 100_000;
+    let Relayed { folder, service, port, program, mut source, client } = Relayed::new();
+    let path = folder.join("other.sock");
+    let (dead, other_port) = (Port::free(), Port::free());
+    let config = feed(&service.url(), &port, "");
+    let changed = config.clone()
+        + &format!("    unix_socket_path: {}\n", path.display())
+        + &other(&dead.url(), &other_port)
+        + "performance: {max_queue_size: 50, reconnect_delay: 20ms}\n";
+    let readers = [client, Peer::connect(&port)].map(|mut client| {
+        thread::spawn(move || {
+            let numbers = (0..MESSAGES).map(|_| client.text().parse().unwrap());
+            numbers.collect::<Vec<u32>>()
+        })
+    });
+    program.wait_for_times("connected", 3);
+    let writer = thread::spawn(move || {
+        (0..MESSAGES).for_each(|n| source.send(n.to_string()));
+        source
+    });
+    let mut rounds = 0;
+    while !writer.is_finished() || rounds < 5 {
+        rounds += 1;
+        for (config, words) in
+            [(&changed, "source other: added"), (&config, "channel other: removed")]
+        {
+            folder.write("config.yaml", config);
+            program.signal(Signal::HUP);
+            program.wait_for_times(words, rounds);
+        }
+    }
+    for reader in readers {
+        assert!(reader.join().unwrap().into_iter().eq(0..MESSAGES));
+    }
+    drop(writer.join().unwrap());
+    assert_eq!(program.stderr().matches("source feed: connected").count(), 1);
 }
