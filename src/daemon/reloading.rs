@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::{Daemon, Letter};
 use crate::config;
+use crate::config::plan::rounded_size;
 use crate::config::reload;
 use crate::config::settings::Settings;
 use crate::net::listener::{BindError, Place};
@@ -98,9 +99,11 @@ impl Daemon {
         for warning in settings.warnings.iter().filter(is_new) {
             log::warn!("{warning}");
         }
+        let mut changes = plan.changes;
+        changes.extend(memory_change(&self.settings, &settings));
         let admin = std::mem::take(&mut self.settings.admin);
         self.settings = Settings { admin, ..settings };
-        Ok(plan.changes)
+        Ok(changes)
     }
 }
 
@@ -135,6 +138,17 @@ fn read(file: &Path) -> Result<Box<Reading>, config::Error> {
     let settings = config::load(file)?;
     let places = settings.endpoints.iter().map(|endpoint| endpoint.address.resolve()).collect();
     Ok(Box::new(Reading { settings, places }))
+}
+
+/// How much memory the relay may take, if that is another size than before.
+fn memory_change(old: &Settings, new: &Settings) -> Option<String> {
+    let of = |settings: &Settings| {
+        let plan = settings.plan();
+        (rounded_size(plan.steady_bytes()), rounded_size(plan.worst_bytes()))
+    };
+    let (steady, worst) = of(new);
+    let has_changed = of(old) != (steady.clone(), worst.clone());
+    has_changed.then(|| format!("memory at most {steady} in steady running, {worst} at worst"))
 }
 
 impl ReloadError {

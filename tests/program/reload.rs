@@ -83,6 +83,7 @@ fn source_and_endpoint_come_and_go_beside_those_that_stay() {
         relayed.folder.write("config.yaml", &both);
         relayed.program.signal(Signal::HUP);
         relayed.program.wait_for_times(&format!("{}: opened for channel other", port.url()), round);
+        relayed.program.wait_for_times("reload: memory at most", 2 * round - 1);
         let mut source = service.accept();
         let mut client = Peer::connect(&port);
         greet(&mut source, &mut [&mut client]);
