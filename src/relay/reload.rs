@@ -195,6 +195,9 @@ impl<S: Socket> Relay<S> {
 
     /// Dials a source anew, as if it had never failed. Its connection goes first.
     pub fn redial(&mut self, id: SourceId, now: Instant) {
+        if self.ending.is_some() {
+            return;
+        }
         let source = &mut self.sources[id.0];
         source.backoff.reset();
         match source.state {

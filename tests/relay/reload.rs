@@ -433,6 +433,8 @@ fn reload_of_a_relay_that_ends_changes_nothing() {
         redials: vec![A],
         ..Layout::default()
     });
+    world.relay.redial(A, world.now);
+    world.settle();
     assert_eq!(world.dials.len(), 2);
     world.pass(LINGER);
     assert!(world.relay.is_finished());
