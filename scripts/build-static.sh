@@ -46,7 +46,7 @@ build_with_target() {
     if [[ -z ${!linker_variable:-} ]]; then
         export "$linker_variable=rust-lld"
         [[ $profile == small ]] && flags+=" -C link-arg=--pack-dyn-relocs=relr -C link-arg=--no-eh-frame-hdr \
--C link-arg=--icf=all"
+-C link-arg=--icf=all -C link-arg=-T$PWD/scripts/small.ld"
     fi
     RUSTFLAGS="$flags ${RUSTFLAGS:-}" \
         cargo build --locked --profile "$profile" --target "$target" "${arguments[@]}"
