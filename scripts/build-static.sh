@@ -54,9 +54,12 @@ build_with_target() {
 
 # The standard library is built from source, by Debian's compiler (rustc-web cargo-web rust-web-src musl-tools).
 build_with_std() {
-    local libraries=$PWD/$folder/static-libraries gcc std=()
+    local libraries=$PWD/$folder/static-libraries gcc std=() flags=""
     # For devices, without the part that reads debug information for backtraces.
-    [[ $profile == small ]] && std=(-Zbuild-std-features=optimize_for_size)
+    if [[ $profile == small ]]; then
+        std=(-Zbuild-std-features=optimize_for_size)
+        flags="-C link-arg=-Wl,--no-eh-frame-hdr,-T,$PWD/scripts/small.ld"
+    fi
     [[ $folder == /* ]] && libraries=$folder/static-libraries
     mkdir -p "$libraries"
     # gcc's unwinder asks glibc for one thing that musl has not; told that there is none, it finds
@@ -68,7 +71,7 @@ build_with_std() {
     ar r "$libraries/libunwind.a" "$libraries/stub.o"
     PATH=/usr/bin:/bin RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 \
         RUSTFLAGS="-C linker=musl-gcc -C link-self-contained=no -C target-feature=+crt-static \
--C panic=abort -C relocation-model=static -L native=$libraries" \
+-C panic=abort -C relocation-model=static -L native=$libraries $flags" \
         /usr/bin/cargo build --locked --profile "$profile" --target "$target" \
         -Zbuild-std=std,panic_abort "${std[@]}" "${arguments[@]}"
 }
