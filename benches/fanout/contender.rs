@@ -15,6 +15,9 @@ use crate::failure::Failure;
 use crate::meter::{self, Memory, Usage};
 use crate::{Bench, PATIENCE, raw};
 
+/// The program, unless the variable `VEYLOR` names another.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_veylor");
+
 /// Who is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Contender {
@@ -80,7 +83,8 @@ impl Relay {
                 let config = scratch.fresh("config.yaml")?;
                 fs::write(&config, configuration(source, &address, performance))
                     .map_err(Failure::during("writing a configuration"))?;
-                command.args(["--exec", env!("CARGO_BIN_EXE_veylor"), "-c"]).arg(&config);
+                let program = env::var_os("VEYLOR").unwrap_or_else(|| PROGRAM.into());
+                command.arg("--exec").arg(program).arg("-c").arg(&config);
                 command.stdout(Stdio::null());
                 Some(address)
             }

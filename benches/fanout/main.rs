@@ -10,6 +10,7 @@
 //! cargo bench --bench fanout                        all works, a few minutes
 //! cargo bench --bench fanout -- flat-100 unix       these works
 //! cargo bench --bench fanout -- --rounds 9 --only raw
+//! VEYLOR=path/to/veylor cargo bench --bench fanout  another program, such as the static one
 //! ```
 //!
 //! CPU time is the sum of `/proc/PID/task/*/schedstat` before and after the measured messages,

@@ -172,7 +172,8 @@ impl<S: Socket> Relay<S> {
     /// Whether a peer does not read what it is answered.
     fn waits_for_itself(&mut self, key: Key) -> bool {
         let Some(conn) = self.conns.get(key) else { return true };
-        let waits = conn.outbox.len() > self.max_own_bytes(conn.role);
+        let owed = conn.outbox.len();
+        let waits = owed > 0 && owed > self.max_own_bytes(conn.role);
         if let Some(conn) = self.conns.get_mut(key).filter(|_| waits) {
             conn.wait = Some(Wait::ForItself);
         }
@@ -185,7 +186,8 @@ impl<S: Socket> Relay<S> {
         let is_congested = |id: &SourceId| {
             let source = &self.sources[id.0];
             let conn = source.open_key().and_then(|key| self.conns.get(key));
-            conn.is_some_and(|conn| conn.outbox.len() >= self.max_forward_bytes(*id))
+            let owed = conn.map_or(0, |conn| conn.outbox.len());
+            owed > 0 && owed >= self.max_forward_bytes(*id)
         };
         let congested = settings.sources.iter().copied().find(is_congested);
         let Some(source) = congested.filter(|_| !settings.read_only) else { return false };

@@ -1,8 +1,5 @@
 //! Frames (RFC 6455, section 5.2): headers, masks, close codes.
 
-use std::io::Cursor;
-
-use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
 
 use crate::codec::{CloseReason, Error, Kind, Message};
@@ -11,6 +8,14 @@ use crate::codec::{CloseReason, Error, Kind, Message};
 pub(super) const MAX_CONTROL_BYTES: usize = 125;
 /// A header with a mask.
 const MAX_MASKED_HEADER_BYTES: usize = 14;
+
+/// The final frame of a message, in the first byte; a masked one, in the second.
+const FLAG_BIT: u8 = 0x80;
+const RESERVED_BITS: u8 = 0x70;
+const OPCODE_BITS: u8 = 0x0f;
+/// Stands where a short length would: the length follows in two bytes, or in eight.
+const LENGTH_IN_TWO: u8 = 126;
+const LENGTH_IN_EIGHT: u8 = 127;
 
 /// What a frame's header says.
 #[derive(Clone, Copy, Debug)]
@@ -25,23 +30,50 @@ pub(super) struct Header {
 impl Header {
     /// Reads a header, `None` if it is not all there. Refuses what no extension allows.
     pub(super) fn parse(bytes: &[u8]) -> Result<Option<Self>, Error> {
-        let mut cursor = Cursor::new(bytes);
-        let parsed =
-            FrameHeader::parse(&mut cursor).map_err(|_| Error::Protocol("unknown opcode"))?;
-        let Some((header, payload_bytes)) = parsed else { return Ok(None) };
-        if header.rsv1 || header.rsv2 || header.rsv3 {
+        let [first, second, rest @ ..] = bytes else { return Ok(None) };
+        if first & RESERVED_BITS != 0 {
             return Err(Error::Protocol("a reserved bit is set"));
         }
-        let bytes = usize::try_from(cursor.position()).expect("a header is short");
-        if bytes != header.len(payload_bytes) {
-            return Err(Error::Protocol("a length in more bytes than it needs"));
+        let opcode = OpCode::from(first & OPCODE_BITS);
+        if let OpCode::Data(Data::Reserved(_)) | OpCode::Control(Control::Reserved(_)) = opcode {
+            return Err(Error::Protocol("unknown opcode"));
         }
-        if payload_bytes > i64::MAX as u64 {
-            return Err(Error::Protocol("a length of 2^63 or more"));
-        }
-        let FrameHeader { opcode, is_final, mask, .. } = header;
+        let Some((payload_bytes, length_bytes)) = parse_length(second & !FLAG_BIT, rest)? else {
+            return Ok(None);
+        };
+        let is_masked = second & FLAG_BIT != 0;
+        let mask = match rest[length_bytes..].first_chunk::<4>() {
+            Some(mask) if is_masked => Some(*mask),
+            None if is_masked => return Ok(None),
+            Some(_) | None => None,
+        };
+        let bytes = 2 + length_bytes + mask.map_or(0, |mask| mask.len());
+        let is_final = first & FLAG_BIT != 0;
         Ok(Some(Self { opcode, is_final, mask, bytes, payload_bytes }))
     }
+}
+
+/// The length of a payload, and how many bytes behind the first two say it; `None` if they are not
+/// all there.
+fn parse_length(short: u8, rest: &[u8]) -> Result<Option<(u64, usize)>, Error> {
+    let (length, length_bytes, least) = match short {
+        LENGTH_IN_TWO => {
+            let Some(length) = rest.first_chunk::<2>() else { return Ok(None) };
+            (u64::from(u16::from_be_bytes(*length)), 2, u64::from(LENGTH_IN_TWO))
+        }
+        LENGTH_IN_EIGHT => {
+            let Some(length) = rest.first_chunk::<8>() else { return Ok(None) };
+            (u64::from_be_bytes(*length), 8, 1 << 16)
+        }
+        short => (u64::from(short), 0, 0),
+    };
+    if length < least {
+        return Err(Error::Protocol("a length in more bytes than it needs"));
+    }
+    if length > i64::MAX as u64 {
+        return Err(Error::Protocol("a length of 2^63 or more"));
+    }
+    Ok(Some((length, length_bytes)))
 }
 
 /// Writes the header of a whole message into `buffer` and says how long it is.
@@ -81,23 +113,32 @@ fn write_raw_header(
     opcode: OpCode,
     payload_bytes: usize,
     mask: Option<[u8; 4]>,
-    mut buffer: &mut [u8],
+    buffer: &mut [u8],
 ) -> usize {
-    let header = FrameHeader { opcode, mask, ..data_header() };
+    let flag = if mask.is_some() { FLAG_BIT } else { 0 };
+    buffer[0] = FLAG_BIT | u8::from(opcode);
     let length = payload_bytes as u64;
-    header.format(length, &mut buffer).expect("the buffer holds the largest header");
-    header.len(length)
-}
-
-fn data_header() -> FrameHeader {
-    FrameHeader {
-        is_final: true,
-        rsv1: false,
-        rsv2: false,
-        rsv3: false,
-        opcode: OpCode::Data(Data::Binary),
-        mask: None,
+    let mut end = match (u8::try_from(length), u16::try_from(length)) {
+        (Ok(short @ ..LENGTH_IN_TWO), _) => {
+            buffer[1] = flag | short;
+            2
+        }
+        (_, Ok(medium)) => {
+            buffer[1] = flag | LENGTH_IN_TWO;
+            buffer[2..4].copy_from_slice(&medium.to_be_bytes());
+            4
+        }
+        (_, Err(_)) => {
+            buffer[1] = flag | LENGTH_IN_EIGHT;
+            buffer[2..10].copy_from_slice(&length.to_be_bytes());
+            10
+        }
+    };
+    if let Some(mask) = mask {
+        buffer[end..end + mask.len()].copy_from_slice(&mask);
+        end += mask.len();
     }
+    end
 }
 
 /// Masks or unmasks in place (section 5.3).
@@ -142,7 +183,37 @@ pub(super) fn parse_close(payload: &[u8]) -> Result<CloseReason, Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+
+    use tungstenite::protocol::frame::FrameHeader;
+
     use super::*;
+
+    #[test]
+    fn headers_are_those_of_tungstenite() {
+        let masks = [None, Some([1, 2, 3, 4])];
+        for length in [0, 1, 125, 126, 127, 65_535, 65_536, 1 << 24] {
+            for mask in masks {
+                let mut buffer = [0; MAX_MASKED_HEADER_BYTES];
+                let opcode = OpCode::Data(Data::Text);
+                let end = write_raw_header(opcode, length, mask, &mut buffer);
+                let theirs = FrameHeader { opcode, mask, ..FrameHeader::default() };
+                let mut expected = Vec::new();
+                theirs.format(length as u64, &mut expected).unwrap();
+                assert_eq!(buffer[..end], expected);
+
+                let ours = Header::parse(&expected).unwrap().unwrap();
+                let mut cursor = Cursor::new(&expected);
+                let (theirs, size) = FrameHeader::parse(&mut cursor).unwrap().unwrap();
+                assert_eq!((ours.opcode, ours.is_final), (theirs.opcode, theirs.is_final));
+                assert_eq!((ours.mask, ours.payload_bytes), (theirs.mask, size));
+                assert_eq!(ours.bytes as u64, cursor.position());
+                for cut in 0..end {
+                    assert!(Header::parse(&expected[..cut]).unwrap().is_none(), "cut at {cut}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn mask_is_its_own_inverse_at_every_length() {

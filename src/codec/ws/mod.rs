@@ -1,6 +1,6 @@
 //! WebSocket (RFC 6455), as server towards clients and as client towards sources.
 //!
-//! Frame headers, close codes and handshake keys are tungstenite's; the buffers are ours, so that
+//! Opcodes, close codes and handshake keys are tungstenite's; headers and buffers are ours, so that
 //! an idle connection owns none and a message is never copied on its way into a backlog.
 
 mod client;
