@@ -10,7 +10,7 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use allocation_counter::measure;
 use veylor::codec::{Codec, Event, Kind, Message, Wire, prefixed, ws};
@@ -18,9 +18,7 @@ use veylor::net::stream::Socket;
 use veylor::reactor::inbox::Inbox;
 use veylor::reactor::outbox::Outbox;
 use veylor::reactor::table::Key;
-use veylor::relay::settings::{
-    ChannelId, ChannelSettings, OnSourceLoss, SlowClient, SourceId, SourceSettings, UnixMessageType,
-};
+use veylor::relay::settings::{ChannelId, ChannelSettings, SourceId, SourceSettings};
 use veylor::relay::{Command, Peer, Relay};
 
 /// Batches before the counting begins: buffers find their size.
@@ -325,26 +323,10 @@ fn channel() -> ChannelSettings {
     ChannelSettings {
         name: "test".into(),
         sources: vec![SourceId(0)],
-        max_queue_size: 1000,
-        max_queue_bytes: 1 << 20,
-        max_pause: Duration::from_millis(500),
-        slow_client: SlowClient::default(),
-        on_source_loss: OnSourceLoss::default(),
-        read_only: false,
-        max_client_message_size: 1 << 20,
-        max_clients: 1024,
-        allowed_origins: Vec::new(),
-        subprotocols: Vec::new(),
-        unix_message_type: UnixMessageType::default(),
+        ..ChannelSettings::default()
     }
 }
 
 fn source() -> SourceSettings {
-    SourceSettings {
-        name: "test".into(),
-        max_message_size: 16 << 20,
-        reconnect_delay: Duration::from_secs(5),
-        reconnect_max_delay: Duration::from_mins(1),
-        reconnect_max_attempts: 0,
-    }
+    SourceSettings { name: "test".into(), ..SourceSettings::default() }
 }

@@ -9,53 +9,54 @@ use crate::relay::settings::{ChannelSettings, SourceId, SourceSettings};
 /// `performance` with its defaults filled in.
 #[derive(Debug)]
 pub(super) struct Performance {
-    max_queue_size: usize,
-    max_queue_bytes: usize,
-    max_pause: Duration,
     /// How long a busy turn lingers.
     pub(super) coalesce: Duration,
-    max_message_size: usize,
-    max_client_message_size: usize,
-    max_clients: usize,
-    reconnect_delay: Duration,
-    reconnect_max_delay: Duration,
-    reconnect_max_attempts: u32,
+    /// What every channel begins with.
+    channel: ChannelSettings,
+    /// What every source begins with.
+    source: SourceSettings,
 }
 
 impl Performance {
     /// The values of a file, or the defaults of the manual.
     pub(super) fn from(input: PerformanceInput, problems: &mut Problems) -> Self {
-        let reconnect_delay = input.reconnect_delay.unwrap_or(Duration::from_secs(5));
+        let channel = ChannelSettings::default();
+        let source = SourceSettings::default();
+        let reconnect_delay = input.reconnect_delay.unwrap_or(source.reconnect_delay);
         // An old file may wait longer than the default, which it cannot know.
-        let default = Duration::from_mins(1).max(reconnect_delay);
-        let reconnect_max_delay = input.reconnect_max_delay.unwrap_or(default);
+        let longest = source.reconnect_max_delay.max(reconnect_delay);
+        let reconnect_max_delay = input.reconnect_max_delay.unwrap_or(longest);
         if reconnect_max_delay < reconnect_delay {
             let path = KeyPath::default().key("performance").key("reconnect_max_delay");
             problems.add(path, "is shorter than reconnect_delay, the first wait");
         }
         Self {
-            max_queue_size: input.max_queue_size.unwrap_or(1000),
-            max_queue_bytes: input.max_queue_bytes.unwrap_or(1 << 20),
-            max_pause: input.max_pause.unwrap_or(Duration::from_millis(500)),
             coalesce: input.coalesce.unwrap_or(Duration::from_micros(200)),
-            max_message_size: input.max_message_size.unwrap_or(16 << 20),
-            max_client_message_size: input.max_client_message_size.unwrap_or(1 << 20),
-            max_clients: input.max_clients.unwrap_or(1024),
-            reconnect_delay,
-            reconnect_max_delay,
-            reconnect_max_attempts: input.reconnect_max_attempts.unwrap_or(0),
+            channel: ChannelSettings {
+                max_queue_size: input.max_queue_size.unwrap_or(channel.max_queue_size),
+                max_queue_bytes: input.max_queue_bytes.unwrap_or(channel.max_queue_bytes),
+                max_pause: input.max_pause.unwrap_or(channel.max_pause),
+                max_client_message_size: input
+                    .max_client_message_size
+                    .unwrap_or(channel.max_client_message_size),
+                max_clients: input.max_clients.unwrap_or(channel.max_clients),
+                ..channel
+            },
+            source: SourceSettings {
+                max_message_size: input.max_message_size.unwrap_or(source.max_message_size),
+                reconnect_delay,
+                reconnect_max_delay,
+                reconnect_max_attempts: input
+                    .reconnect_max_attempts
+                    .unwrap_or(source.reconnect_max_attempts),
+                ..source
+            },
         }
     }
 
     /// A source with these limits.
     pub(super) fn source(&self, name: String) -> SourceSettings {
-        SourceSettings {
-            name,
-            max_message_size: self.max_message_size,
-            reconnect_delay: self.reconnect_delay,
-            reconnect_max_delay: self.reconnect_max_delay,
-            reconnect_max_attempts: self.reconnect_max_attempts,
-        }
+        SourceSettings { name, ..self.source.clone() }
     }
 
     /// A channel with these limits and its own manners, without origins and subprotocols.
@@ -65,20 +66,16 @@ impl Performance {
         sources: Vec<SourceId>,
         manners: MannersInput,
     ) -> ChannelSettings {
+        let defaults = self.channel.clone();
         ChannelSettings {
             name: name.to_owned(),
             sources,
-            max_queue_size: self.max_queue_size,
-            max_queue_bytes: self.max_queue_bytes,
-            max_pause: self.max_pause,
-            slow_client: manners.slow_client.unwrap_or_default(),
-            on_source_loss: manners.on_source_loss.unwrap_or_default(),
-            read_only: manners.read_only.unwrap_or(false),
-            max_client_message_size: self.max_client_message_size,
-            max_clients: manners.max_clients.unwrap_or(self.max_clients),
-            allowed_origins: Vec::new(),
-            subprotocols: Vec::new(),
-            unix_message_type: manners.unix_message_type.unwrap_or_default(),
+            slow_client: manners.slow_client.unwrap_or(defaults.slow_client),
+            on_source_loss: manners.on_source_loss.unwrap_or(defaults.on_source_loss),
+            read_only: manners.read_only.unwrap_or(defaults.read_only),
+            max_clients: manners.max_clients.unwrap_or(defaults.max_clients),
+            unix_message_type: manners.unix_message_type.unwrap_or(defaults.unix_message_type),
+            ..defaults
         }
     }
 }

@@ -68,13 +68,8 @@ mod tests {
     use super::*;
 
     fn backoff(max_attempts: u32) -> Backoff {
-        let settings = SourceSettings {
-            name: "test".into(),
-            max_message_size: 0,
-            reconnect_delay: Duration::from_secs(5),
-            reconnect_max_delay: Duration::from_mins(1),
-            reconnect_max_attempts: max_attempts,
-        };
+        let settings =
+            SourceSettings { reconnect_max_attempts: max_attempts, ..SourceSettings::default() };
         Backoff::new(&settings, 42)
     }
 

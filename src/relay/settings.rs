@@ -63,6 +63,27 @@ pub struct ChannelSettings {
     pub unix_message_type: UnixMessageType,
 }
 
+/// The manual's defaults, without name and sources.
+impl Default for ChannelSettings {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            sources: Vec::new(),
+            max_queue_size: 1000,
+            max_queue_bytes: 1 << 20,
+            max_pause: Duration::from_millis(500),
+            slow_client: SlowClient::default(),
+            on_source_loss: OnSourceLoss::default(),
+            read_only: false,
+            max_client_message_size: 1 << 20,
+            max_clients: 1024,
+            allowed_origins: Vec::new(),
+            subprotocols: Vec::new(),
+            unix_message_type: UnixMessageType::default(),
+        }
+    }
+}
+
 /// One source: its limits and its patience. Where it lives is the dialler's business.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceSettings {
@@ -76,4 +97,17 @@ pub struct SourceSettings {
     pub reconnect_max_delay: Duration,
     /// Consecutive failures after which it has given up; 0: never.
     pub reconnect_max_attempts: u32,
+}
+
+/// The manual's defaults, without a name.
+impl Default for SourceSettings {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            max_message_size: 16 << 20,
+            reconnect_delay: Duration::from_secs(5),
+            reconnect_max_delay: Duration::from_mins(1),
+            reconnect_max_attempts: 0,
+        }
+    }
 }

@@ -10,9 +10,7 @@ use tungstenite::handshake::derive_accept_key;
 use veylor::codec::{Wire, ws};
 use veylor::net::stream::Socket;
 use veylor::reactor::table::Key;
-use veylor::relay::settings::{
-    ChannelId, ChannelSettings, OnSourceLoss, SlowClient, SourceId, SourceSettings, UnixMessageType,
-};
+use veylor::relay::settings::{ChannelId, ChannelSettings, SourceId, SourceSettings};
 use veylor::relay::{Command, Outcome, Peer, Relay};
 
 use crate::frame::Frame;
@@ -210,17 +208,8 @@ fn channel() -> ChannelSettings {
     ChannelSettings {
         name: "test".into(),
         sources: vec![SourceId(0)],
-        max_queue_size: 1000,
-        max_queue_bytes: 1 << 20,
-        max_pause: Duration::from_millis(500),
-        slow_client: SlowClient::default(),
-        on_source_loss: OnSourceLoss::default(),
-        read_only: false,
         max_client_message_size: MAX_MESSAGE_SIZE,
-        max_clients: 1024,
-        allowed_origins: Vec::new(),
-        subprotocols: Vec::new(),
-        unix_message_type: UnixMessageType::default(),
+        ..ChannelSettings::default()
     }
 }
 
@@ -228,8 +217,6 @@ fn source() -> SourceSettings {
     SourceSettings {
         name: "test".into(),
         max_message_size: MAX_MESSAGE_SIZE,
-        reconnect_delay: Duration::from_secs(5),
-        reconnect_max_delay: Duration::from_mins(1),
-        reconnect_max_attempts: 0,
+        ..SourceSettings::default()
     }
 }

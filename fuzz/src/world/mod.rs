@@ -297,9 +297,7 @@ fn channel(shape: &Shape, n: usize) -> ChannelSettings {
         read_only: shape.read_only,
         max_client_message_size: MAX_CLIENT_MESSAGE,
         max_clients: 1 + usize::from(shape.max_clients % 12),
-        allowed_origins: Vec::new(),
-        subprotocols: Vec::new(),
-        unix_message_type: Default::default(),
+        ..ChannelSettings::default()
     }
 }
 
