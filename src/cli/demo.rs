@@ -1,8 +1,8 @@
 //! `veylor demo`: a feed of its own behind a real relay, on this machine alone.
 
 use std::io::{self, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::Duration;
@@ -10,6 +10,8 @@ use std::time::Duration;
 use tungstenite::{Error, Message, WebSocket};
 
 use super::{Failure, relay, run};
+use crate::config;
+use crate::config::settings::Settings;
 use crate::daemon::{Daemon, limits};
 use crate::observe::snapshot::LogLine;
 
@@ -46,11 +48,22 @@ pub(super) fn demo(args: &Args, lines: Receiver<LogLine>) -> Result<(), Failure>
     let default = || std::env::temp_dir().join(format!("veylor-demo-{port}.sock"));
     let unix = args.unix.clone().unwrap_or_else(default);
     limits::raise_descriptors();
-    let settings = relay::demo_settings(feed_address, port, &unix)?;
+    let settings = settings(feed_address, port, &unix)?;
     let signals = run::catch_signals()?;
     let daemon = Daemon::new(settings, lines).map_err(Failure::Daemon)?;
     let _ = write!(io::stdout(), "{}", invitation(port, &unix.display().to_string()));
     run::tell_and_run(signals, daemon)
+}
+
+/// The settings of the demo: a quick redial, since the feed is near.
+fn settings(feed: SocketAddr, port: u16, unix: &Path) -> Result<Settings, Failure> {
+    let text = format!(
+        "sources:\n  - name: demo\n    url: ws://{feed}\n    websocket_host: 127.0.0.1\n    \
+         websocket_port: {port}\n    unix_socket_path: {}\n    \
+         allowed_origins: ['*']\nperformance: {{reconnect_delay: 0.5}}\n",
+        relay::quoted(&unix.to_string_lossy()),
+    );
+    config::parse(&text).map_err(Failure::Config)
 }
 
 /// A port that was free a moment ago.

@@ -31,12 +31,12 @@ impl Socket {
 
     /// What the relay answers to a question.
     pub(super) fn get(&self, path: &str) -> Result<String, Failure> {
-        self.ask("GET", path, "text/plain", b"")
+        self.ask("GET", path, b"")
     }
 
     /// What the relay answers to a wish.
     pub(super) fn post(&self, path: &str, body: &[u8]) -> Result<String, Failure> {
-        self.ask("POST", path, "text/plain", body)
+        self.ask("POST", path, body)
     }
 
     /// The lines that the relay sends until it ends or this end is dropped.
@@ -44,7 +44,7 @@ impl Socket {
     pub(super) fn lines(&self, path: &str) -> Result<impl BufRead + use<>, Failure> {
         let mut stream = self.connect()?;
         stream.set_read_timeout(None).map_err(|error| self.unreachable(error))?;
-        let mut answer = self.request(&mut stream, "GET", path, "text/plain", b"")?;
+        let mut answer = self.request(&mut stream, "GET", path, b"")?;
         let status = self.head(&mut answer)?;
         if status != 200 {
             return Err(self.refused(status, "it does not tell what is going on"));
@@ -52,9 +52,9 @@ impl Socket {
         Ok(answer)
     }
 
-    fn ask(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> Result<String, Failure> {
+    fn ask(&self, method: &str, path: &str, body: &[u8]) -> Result<String, Failure> {
         let mut stream = self.connect()?;
-        let mut answer = self.request(&mut stream, method, path, kind, body)?;
+        let mut answer = self.request(&mut stream, method, path, body)?;
         let status = self.head(&mut answer)?;
         let mut text = String::new();
         answer.read_to_string(&mut text).map_err(|error| self.unreachable(error))?;
@@ -75,12 +75,11 @@ impl Socket {
         stream: &mut UnixStream,
         method: &str,
         path: &str,
-        kind: &str,
         body: &[u8],
     ) -> Result<BufReader<UnixStream>, Failure> {
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: veylor\r\nConnection: close\r\n\
-             Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
+             Content-Type: text/plain\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
         let sent = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
@@ -90,17 +89,16 @@ impl Socket {
 
     /// Reads past the head of an answer. Its status.
     fn head(&self, answer: &mut impl BufRead) -> Result<u16, Failure> {
-        let mut lines = Vec::new();
-        loop {
-            let mut line = String::new();
-            answer.read_line(&mut line).map_err(|error| self.unreachable(error))?;
-            if line.trim_end().is_empty() {
-                break;
-            }
-            lines.push(line);
-        }
-        let status = lines.first().and_then(|line| line.split(' ').nth(1)?.parse().ok());
+        let status_line = self.line(answer)?;
+        while !self.line(answer)?.trim_end().is_empty() {}
+        let status = status_line.split(' ').nth(1).and_then(|status| status.parse().ok());
         status.ok_or_else(|| self.unreachable(io::ErrorKind::UnexpectedEof.into()))
+    }
+
+    fn line(&self, answer: &mut impl BufRead) -> Result<String, Failure> {
+        let mut line = String::new();
+        answer.read_line(&mut line).map_err(|error| self.unreachable(error))?;
+        Ok(line)
     }
 
     fn unreachable(&self, error: io::Error) -> Failure {

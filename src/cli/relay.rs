@@ -1,7 +1,6 @@
 //! `veylor relay URL`: one service without a file.
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::Failure;
 use crate::config;
@@ -48,19 +47,8 @@ fn in_arguments(error: &config::Error) -> Failure {
         let key = path.rsplit('.').next().unwrap_or_default();
         arguments.iter().find(|(start, _)| key.starts_with(start)).map_or("", |(_, name)| name)
     };
-    let told = problems.iter().map(|p| format!("{}: {}", argument_of(&p.path), p.message)).next();
+    let told = problems.first().map(|p| format!("{}: {}", argument_of(&p.path), p.message));
     Failure::Usage(told.unwrap_or_default())
-}
-
-/// The settings of the demo: a quick redial, since the feed is near.
-pub(super) fn demo_settings(feed: SocketAddr, port: u16, unix: &Path) -> Result<Settings, Failure> {
-    let text = format!(
-        "sources:\n  - name: demo\n    url: ws://{feed}\n    websocket_host: 127.0.0.1\n    \
-         websocket_port: {port}\n    unix_socket_path: {}\n    \
-         allowed_origins: ['*']\nperformance: {{reconnect_delay: 0.5}}\n",
-        quoted(&unix.to_string_lossy()),
-    );
-    config::parse(&text).map_err(Failure::Config)
 }
 
 /// Takes `HOST:PORT`, `[HOST]:PORT` or `PORT` apart.
@@ -76,7 +64,7 @@ fn host_and_port(address: &str) -> Result<(&str, &str), Failure> {
 }
 
 /// A YAML string.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::mpsc::Receiver;
 
 use super::Failure;
-use crate::config::plan::{self, rounded_size};
+use crate::config::plan::rounded_size;
 use crate::config::settings::Settings;
 use crate::daemon::signals::Caught;
 use crate::daemon::{Daemon, limits};
@@ -77,18 +77,19 @@ fn announce(settings: &Settings) {
         "veylor {}: memory at most {} in steady running, {} at worst (see `veylor check`)",
         env!("CARGO_PKG_VERSION"),
         rounded_size(plan.steady_bytes()),
-        rounded_size(plan::worst_case_bytes(settings)),
+        rounded_size(plan.worst_bytes()),
     );
     let wanted = settings
         .endpoints
         .iter()
         .map(|endpoint| settings.channels[endpoint.channel.0].max_clients as u64);
     let wanted = wanted.sum::<u64>() + OTHER_DESCRIPTORS;
-    if descriptors.is_some_and(|descriptors| descriptors < wanted) {
+    if let Some(descriptors) = descriptors
+        && descriptors < wanted
+    {
         log::warn!(
-            "only {} descriptors may be open, with all clients {wanted} are needed: raise \
-             LimitNOFILE or ulimit -n, or lower max_clients",
-            descriptors.unwrap_or_default(),
+            "only {descriptors} descriptors may be open, with all clients {wanted} are needed: \
+             raise LimitNOFILE or ulimit -n, or lower max_clients",
         );
     }
 }

@@ -103,7 +103,8 @@ impl Plan {
         self.shares.iter().map(|share| share.steady_bytes).sum()
     }
 
-    /// Bytes at worst, as [`worst_case_bytes`].
+    /// The most memory that the settings allow: every backlog full and with the largest message on
+    /// top, every source and every client in the middle of its largest message.
     pub fn worst_bytes(&self) -> u64 {
         self.shares.iter().map(|share| share.worst_bytes).sum()
     }
@@ -145,12 +146,6 @@ impl fmt::Display for Plan {
         }
         Ok(())
     }
-}
-
-/// The most memory that these settings allow: every backlog full and with the largest message on
-/// top, every source and every client in the middle of its largest message.
-pub fn worst_case_bytes(settings: &Settings) -> u64 {
-    shares(settings).iter().map(|share| share.worst_bytes).sum()
 }
 
 fn shares(settings: &Settings) -> Vec<Share> {
@@ -238,9 +233,8 @@ rebroadcast: {unix_socket: {path: /tmp/all.sock}, read_only: true, max_clients: 
         let outboxes = 2 * (MIB + MIB) + 2 * MIB;
         let sources = 2 * (SOURCE_BYTES + 2 * 16 * MIB) + outboxes;
         let clients = (100 + 100 + 10) * (CLIENT_BYTES + MIB + OUTBOX_BYTES);
-        assert_eq!(worst_case_bytes(&settings), PROGRAM_BYTES + backlogs + sources + clients);
         let plan = settings.plan();
-        assert_eq!(plan.worst_bytes(), worst_case_bytes(&settings));
+        assert_eq!(plan.worst_bytes(), PROGRAM_BYTES + backlogs + sources + clients);
         let steady = PROGRAM_BYTES + 3 * (MIB + marks) + 2 * SOURCE_BYTES + 210 * CLIENT_BYTES;
         assert_eq!(plan.steady_bytes(), steady);
     }

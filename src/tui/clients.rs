@@ -1,6 +1,5 @@
 //! The clients in their order: those that pass the filter, and the one that is selected.
 
-use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use super::text;
@@ -221,7 +220,7 @@ fn sort(rows: &mut [Row], order: Order) {
             Order::Sent => other.sent_messages.cmp(&one.sent_messages),
             Order::Kind => (&one.wire, &one.peer).cmp(&(&other.wire, &other.peer)),
             Order::Address => one.peer.cmp(&other.peer),
-            Order::Newest => Reverse(one.id).cmp(&Reverse(other.id)),
+            Order::Newest => other.id.cmp(&one.id),
         };
         by_order.then(by_id)
     });

@@ -17,7 +17,7 @@ use super::Failure;
 use crate::config::settings::Log as LogSettings;
 use crate::observe::snapshot::LogLine;
 
-/// A repeated line is shown with its count at least this often.
+/// A line that goes on repeating is shown with its count once this long has passed.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 /// Lines that wait for the loop to pass them on; more are not passed on.
 const MAX_WAITING_LINES: usize = 1000;

@@ -10,6 +10,7 @@ use super::super::theme::Palette;
 use super::super::ui::Ui;
 use super::Canvas;
 use super::plan::Frames;
+use crate::observe::snapshot::{Histogram, Snapshot};
 
 /// A card is at least this wide, or it is left out.
 const MIN_WIDTH: u16 = 20;
@@ -32,13 +33,14 @@ struct Card<'a> {
 }
 
 pub(super) fn draw(ui: &Ui, area: Rect, canvas: &mut Canvas<'_>) {
-    if ui.snapshot.is_none() || area.is_empty() {
+    let Some(snapshot) = &ui.snapshot else { return };
+    if area.is_empty() {
         return;
     }
     if canvas.frames == Frames::None {
         return one_line(&ui.history, area, canvas);
     }
-    let cards = cards(ui, &canvas.palette);
+    let cards = cards(ui, snapshot, &canvas.palette);
     let min_width = if canvas.frames == Frames::Boxes { MIN_BOX_WIDTH } else { MIN_WIDTH };
     let fitting = usize::from((area.width / min_width).max(1)).min(cards.len());
     let mut left = area;
@@ -51,17 +53,16 @@ pub(super) fn draw(ui: &Ui, area: Rect, canvas: &mut Canvas<'_>) {
 }
 
 /// The cards, the most important first.
-fn cards<'a>(ui: &'a Ui, palette: &Palette) -> [Card<'a>; 7] {
+fn cards<'a>(ui: &'a Ui, snapshot: &Snapshot, palette: &Palette) -> [Card<'a>; 7] {
     let history = &ui.history;
     let totals = &history.totals;
     let trouble = totals.drops + history.errors();
     let peak = |trend: &Trend| format!("peak {}", text::short_rate(trend.peak));
     let per_second = |bytes: &Trend| format!("{}/s", text::bytes(text::whole(bytes.now)));
     let total = |messages, bytes| format!("{} msg {}", text::count(messages), text::bytes(bytes));
-    let calm = |style: Style, is_calm: bool| if is_calm { palette.strong } else { style };
     let mean = totals.in_bytes.checked_div(totals.in_messages).unwrap_or(0);
     let slowest = ui.clients.all().iter().map(|row| row.stats.lag_seconds).fold(0.0, f64::max);
-    let process = ui.snapshot.as_ref().map(|snapshot| snapshot.process).unwrap_or_default();
+    let process = &snapshot.process;
     [
         Card {
             title: "Clients",
@@ -109,7 +110,7 @@ fn cards<'a>(ui: &'a Ui, palette: &Palette) -> [Card<'a>; 7] {
                 text::counted(history.errors(), "error"),
             ],
             trend: &history.troubles,
-            style: calm(palette.bad, trouble == 0),
+            style: if trouble > 0 { palette.bad } else { palette.strong },
         },
         Card {
             title: "Lag",
@@ -137,7 +138,7 @@ fn cards<'a>(ui: &'a Ui, palette: &Palette) -> [Card<'a>; 7] {
             aside: format!("{} fds", text::count(process.descriptors)),
             value: format!("{:.1} %", history.cpu.now * 100.0),
             unit: "cpu",
-            more: [text::bytes(process.resident_bytes), latency(ui)],
+            more: [text::bytes(process.resident_bytes), latency(&snapshot.deliveries)],
             trend: &history.cpu,
             style: palette.strong,
         },
@@ -145,9 +146,7 @@ fn cards<'a>(ui: &'a Ui, palette: &Palette) -> [Card<'a>; 7] {
 }
 
 /// The time within which 99 of 100 deliveries are made, as far as the buckets tell.
-fn latency(ui: &Ui) -> String {
-    let Some(snapshot) = &ui.snapshot else { return String::new() };
-    let deliveries = &snapshot.deliveries;
+fn latency(deliveries: &Histogram) -> String {
     let wanted = deliveries.count - deliveries.count / 100;
     let bucket = deliveries.buckets.iter().find(|(_, count)| *count >= wanted);
     match bucket.filter(|_| deliveries.count > 0) {
@@ -203,17 +202,14 @@ fn spark(trend: &Trend, area: Rect, canvas: &mut Canvas<'_>) {
 /// All cards in a line, where there is no room for cards.
 fn one_line(history: &History, area: Rect, canvas: &mut Canvas<'_>) {
     let Palette { strong, dim, bad, .. } = canvas.palette;
-    let trouble = history.totals.drops + history.errors();
+    let (drops, errors) = (history.totals.drops, history.errors());
+    let troubled = |count: u64| if count > 0 { bad } else { strong };
     let figures = [
         (text::count(text::whole(history.clients.now)), " clients  ", strong),
         (text::rate(history.in_messages.now), "/s in  ", strong),
         (text::rate(history.out_messages.now), "/s out  ", strong),
-        (
-            text::count(history.totals.drops),
-            " drops  ",
-            if history.totals.drops > 0 { bad } else { strong },
-        ),
-        (text::count(history.errors()), " errors", if trouble > 0 { bad } else { strong }),
+        (text::count(drops), " drops  ", troubled(drops)),
+        (text::count(errors), " errors", troubled(errors)),
     ];
     let spans = figures
         .into_iter()

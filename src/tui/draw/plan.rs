@@ -81,12 +81,12 @@ fn split(area: Rect, frames: Frames, focus: Pane) -> (Rect, Rect) {
     if frames == Frames::None {
         return if focus == Pane::Journal { (nothing, area) } else { (area, nothing) };
     }
-    let mut rest = Rest(area);
     if area.width >= WIDE_WIDTH {
         let width = area.width / 8 * 5;
         let journal = Rect { x: area.x + width, width: area.width - width, ..area };
         return (Rect { width, ..area }, journal);
     }
+    let mut rest = Rest(area);
     let clients = rest.take(area.height - area.height * 2 / 5);
     (clients, rest.0)
 }
