@@ -311,6 +311,15 @@ sauces: []
         let shown = format!("{error}{error:?}");
         assert!(!shown.contains("hunter2"), "{shown}");
 
+        for misplaced in [
+            "sources: ws://u:hunter2@host",
+            "sources: [ws://u:hunter2@host]",
+            "sources: [{url: 'ws://host', websocket_port: 1, headers: 'X: hunter2'}]",
+        ] {
+            let shown = parse(misplaced).unwrap_err().to_string();
+            assert!(shown.contains("found a text") && !shown.contains("hunter2"), "{shown}");
+        }
+
         let right = source(1, "ws://u:hunter2@host/?hunter2", "Bearer hunter2");
         let settings = settings(&format!("sources:\n{right}"));
         let shown = format!("{settings:?}{}{:?}", settings.plan(), settings.sources[0].target());

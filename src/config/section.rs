@@ -43,7 +43,7 @@ pub(super) fn read<T>(
         Raw::Nothing => return None,
         Raw::Map(map) => map,
         Raw::Flag(_) | Raw::Whole(_) | Raw::Fraction(_) | Raw::Text(_) | Raw::List(_) => {
-            problems.add(path, format!("expected keys and values, found {}", found(&value)));
+            problems.add(path, format!("expected keys and values, found {}", kind(&value)));
             return None;
         }
     };
@@ -159,8 +159,8 @@ impl Section<'_> {
     pub(super) fn templates(&mut self, key: &str) -> Option<Vec<(String, Template)>> {
         let (path, value) = self.take(key)?;
         let Raw::Map(map) = value else {
-            let found = found(&value);
-            self.problems.add(path, format!("expected names and values, found {found}"));
+            let kind = kind(&value);
+            self.problems.add(path, format!("expected names and values, found {kind}"));
             return None;
         };
         let mut templates = Vec::with_capacity(map.len());
@@ -209,7 +209,7 @@ impl Section<'_> {
         match self.take(key)? {
             (path, Raw::List(items)) => Some((path, items)),
             (path, other) => {
-                self.problems.add(path, format!("expected a list, found {}", found(&other)));
+                self.problems.add(path, format!("expected a list, found {}", kind(&other)));
                 None
             }
         }
@@ -272,7 +272,7 @@ impl Section<'_> {
                 None
             }
             Raw::Nothing | Raw::List(_) | Raw::Map(_) => {
-                self.problems.add(path, format!("expected a text, found {}", found(&value)));
+                self.problems.add(path, format!("expected a text, found {}", kind(&value)));
                 None
             }
         }
@@ -311,6 +311,14 @@ fn found(value: &Raw) -> String {
         Raw::Text(text) => quoted(text),
         Raw::List(_) => "a list".to_owned(),
         Raw::Map(_) => "keys and values".to_owned(),
+    }
+}
+
+/// The same where texts may be secrets: urls and headers.
+fn kind(value: &Raw) -> String {
+    match value {
+        Raw::Text(_) => "a text".to_owned(),
+        other => found(other),
     }
 }
 
@@ -394,7 +402,7 @@ mod tests {
         );
         assert_eq!(
             problem("names: a", |s| s.list("names", "a name", |_| Some(()))),
-            "names: expected a list, found \"a\""
+            "names: expected a list, found a text"
         );
         assert_eq!(
             problem("in: 5", |s| s.section("in", &[], |_| ())),
