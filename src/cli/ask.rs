@@ -90,7 +90,7 @@ pub(super) fn reload(args: &Reload) -> Result<(), Failure> {
 
 /// Sends a message, or each line of stdin, to a source.
 pub(super) fn send(args: &Send) -> Result<(), Failure> {
-    let path = format!("/api/sources/{}/send", args.source);
+    let path = format!("/api/sources/{}/send", percent_encoded(&args.source));
     if let Some(text) = &args.text {
         return print(&args.socket.post(&path, text.as_bytes())?);
     }
@@ -99,6 +99,16 @@ pub(super) fn send(args: &Send) -> Result<(), Failure> {
         args.socket.post(&path, line.as_bytes())?;
     }
     Ok(())
+}
+
+/// A name as a step of a path (RFC 3986, section 2).
+fn percent_encoded(name: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let encoded = name.bytes().map(|byte| match byte {
+        byte if is_plain(byte) => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    });
+    encoded.collect()
 }
 
 fn source_row(source: &SourceStatus) -> Vec<String> {

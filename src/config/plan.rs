@@ -64,9 +64,8 @@ impl Settings {
     }
 
     fn channel_lines(&self, id: ChannelId, channel: &ChannelSettings) -> (String, Vec<String>) {
-        let sources: Vec<&str> =
-            channel.sources.iter().map(|id| self.sources[id.0].relay.name.as_str()).collect();
-        let feed = format!("channel {}, fed by {}", channel.name, sources.join(", "));
+        let sources = self.source_names(channel).join(", ");
+        let feed = format!("channel {}, fed by {sources}", channel.name);
         let endpoints = self.endpoints_of(id).map(|endpoint| match &endpoint.address {
             address @ Address::Tcp { .. } => address.to_string(),
             address @ Address::Unix { mode, .. } => format!("{address} (mode {mode:04o})"),

@@ -114,7 +114,7 @@ impl Settings {
         &self.channels[endpoint.channel.0].name
     }
 
-    fn source_names(&self, channel: &ChannelSettings) -> Vec<&str> {
+    pub(super) fn source_names(&self, channel: &ChannelSettings) -> Vec<&str> {
         channel.sources.iter().map(|id| self.sources[id.0].relay.name.as_str()).collect()
     }
 }
@@ -139,6 +139,9 @@ fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     changes.extend(have_changed(&if_differs(&old.coalesce, &new.coalesce, "coalesce")));
     if old.admin != new.admin {
         changes.push("admin: has changed, which needs a restart".to_owned());
+    }
+    if old.log != new.log {
+        changes.push("log: has changed, which needs a restart".to_owned());
     }
     changes
 }

@@ -316,10 +316,7 @@ fn found(value: &Raw) -> String {
 
 /// The same where texts may be secrets: urls and headers.
 fn kind(value: &Raw) -> String {
-    match value {
-        Raw::Text(_) => "a text".to_owned(),
-        other => found(other),
-    }
+    if matches!(value, Raw::Text(_)) { "a text".to_owned() } else { found(value) }
 }
 
 fn quoted(text: &str) -> String {

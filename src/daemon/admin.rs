@@ -175,8 +175,9 @@ impl Admin {
     }
 
     /// Answers a request with events from now on.
-    pub(super) fn watch(&mut self, key: Key, response: &Response) {
+    pub(super) fn watch(&mut self, key: Key, response: &Response, now: Instant) {
         let Some(visitor) = self.visitors.get_mut(key) else { return };
+        visitor.until = now + ANSWER_TIMEOUT;
         response.begin(&mut visitor.outbox);
         visitor.outbox.push(&response.body);
         visitor.stage = Stage::Watching;
@@ -188,7 +189,7 @@ impl Admin {
     }
 
     /// Sends an event to all who watch.
-    pub(super) fn tell(&mut self, line: &[u8]) {
+    pub(super) fn tell(&mut self, line: &[u8], now: Instant) {
         let keys: Vec<_> = self.visitors.keys().collect();
         for key in keys {
             let Some(visitor) = self.visitors.get_mut(key) else { continue };
@@ -199,6 +200,9 @@ impl Admin {
                 log::warn!("admin: somebody watches and reads too slowly, let go");
                 self.visitors.remove(key);
                 continue;
+            }
+            if visitor.outbox.is_empty() {
+                visitor.until = now + ANSWER_TIMEOUT;
             }
             visitor.outbox.push(line);
             self.flush(key);
@@ -251,6 +255,7 @@ impl Visitor {
     fn next_request(&mut self, now: Instant) -> io::Result<Option<Request>> {
         let mut budget = READ_BYTES;
         loop {
+            self.flush()?;
             if self.stage == Stage::Serving && self.outbox.is_empty() {
                 match Request::take(&mut self.inbox) {
                     Ok(Some(request)) => return Ok(Some(request)),
@@ -258,11 +263,19 @@ impl Visitor {
                     Err(refusal) => {
                         refusal.send(&mut self.outbox);
                         self.stage = Stage::Leaving;
+                        continue;
                     }
                 }
             }
             match self.inbox.fill(&mut self.stream) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(0) if self.outbox.is_empty() => {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                // It says no more, and still hears the answer.
+                Ok(0) => {
+                    self.stage = Stage::Leaving;
+                    return Ok(None);
+                }
                 Ok(count) => budget = budget.saturating_sub(count),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(error) => return Err(error),

@@ -6,6 +6,7 @@ use super::Daemon;
 use super::admin::Access;
 use crate::codec::request::{Request, Response};
 use crate::codec::{Kind, Message};
+use crate::net::url::percent_decoded;
 use crate::observe::page::{CONTENT_SECURITY_POLICY, PAGE};
 use crate::observe::process::{process, unix_time};
 use crate::observe::prometheus;
@@ -29,7 +30,7 @@ impl Daemon {
         while let Some((key, access, request)) = self.admin.next_request(now) {
             match self.answer(&request, access, now) {
                 Answer::Whole(response) => self.admin.answer(key, &request, &response, now),
-                Answer::Watch(response) => self.admin.watch(key, &response),
+                Answer::Watch(response) => self.admin.watch(key, &response, now),
             }
         }
     }
@@ -88,14 +89,19 @@ impl Daemon {
                 Response::text(202, "the configuration is read again; the log says what came of it")
             }
             ("POST", ["api", "clients", id, "disconnect"]) => self.disconnect(id, now),
-            ("POST", ["api", "sources", name, "send"]) => self.send(name, request),
-            ("POST", ["api", "sources", name, "redial"]) => self.redial(name, now),
-            (_, ["" | "healthz" | "readyz" | "metrics"] | ["api", "status" | "events"]) => {
-                Response {
-                    headers: &[("Allow", "GET, HEAD")],
-                    ..Response::text(405, "only GET here")
-                }
+            ("POST", ["api", "sources", name, "send"]) => {
+                self.send(&percent_decoded(name), request)
             }
+            ("POST", ["api", "sources", name, "redial"]) => {
+                self.redial(&percent_decoded(name), now)
+            }
+            (_, ["api", "events"]) => {
+                Response { headers: &[("Allow", "GET")], ..Response::text(405, "only GET here") }
+            }
+            (_, ["" | "healthz" | "readyz" | "metrics"] | ["api", "status"]) => Response {
+                headers: &[("Allow", "GET, HEAD")],
+                ..Response::text(405, "only GET here")
+            },
             (
                 _,
                 ["api", "reload"]

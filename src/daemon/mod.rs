@@ -190,7 +190,7 @@ impl Daemon {
         self.answer_visitors(now);
         self.admin.expire(now);
         while let Some(line) = self.watch.next_line() {
-            self.tell(&Event::Log(line));
+            self.tell(&Event::Log(line), now);
         }
         if !self.is_watched() {
             self.next_snapshot = None;
@@ -199,7 +199,7 @@ impl Daemon {
         let due = *self.next_snapshot.get_or_insert(now);
         if due <= now {
             let event = Event::Snapshot(Box::new(self.snapshot(now)));
-            self.tell(&event);
+            self.tell(&event, now);
             self.next_snapshot = Some(now + SNAPSHOT_INTERVAL);
         }
     }
@@ -208,11 +208,11 @@ impl Daemon {
         self.admin.is_watched() || self.watch.is_watched()
     }
 
-    fn tell(&mut self, event: &Event) {
-        if self.is_watched() {
-            self.admin.tell(&answers::line(event));
-            self.watch.tell(event);
+    fn tell(&mut self, event: &Event, now: Instant) {
+        if self.admin.is_watched() {
+            self.admin.tell(&answers::line(event), now);
         }
+        self.watch.tell(event);
     }
 
     /// Measures the turn. The next wait counts from its end.

@@ -101,8 +101,10 @@ impl Daemon {
         }
         let mut changes = plan.changes;
         changes.extend(memory_change(&self.settings, &settings));
+        // These are as they were at the start, and differ from the file until a restart.
         let admin = std::mem::take(&mut self.settings.admin);
-        self.settings = Settings { admin, ..settings };
+        let log = std::mem::take(&mut self.settings.log);
+        self.settings = Settings { admin, log, ..settings };
         Ok(changes)
     }
 }

@@ -132,11 +132,6 @@ impl Place {
 }
 
 impl Listener {
-    /// Listens at an address: one listener for each IP address of a host name. May block.
-    pub fn bind(address: &Address) -> Result<Vec<Self>, BindError> {
-        address.resolve()?.bind()
-    }
-
     /// Sets the permission bits of the socket file, where there is one that is ours.
     pub fn set_mode(&self, mode: u32) -> io::Result<()> {
         match self {

@@ -146,7 +146,8 @@ fn port(digits: &str) -> Result<u16, UrlError> {
     number.filter(|&port| port != 0).ok_or(UrlError::Port)
 }
 
-fn percent_decoded(text: &str) -> String {
+/// A part of a URL as it was meant; a `%` that begins no escape stays.
+pub fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {

@@ -4,6 +4,7 @@
 
 mod commands;
 mod crowds;
+mod doors;
 mod notify;
 mod peer;
 mod program;
