@@ -1,10 +1,10 @@
-//! The little of HTTP/1.1 that an opening handshake needs.
+//! The little of HTTP/1.1 that opening handshakes and the operator's doors need.
 
 use httparse::Header;
 
-/// Header lines of one handshake at most.
+/// Header lines of one head at most.
 pub const MAX_HEADERS: usize = 96;
-/// Bytes of one handshake's head at most.
+/// Bytes of one head at most.
 pub const MAX_HEAD_BYTES: usize = 16 * 1024;
 
 /// The value of the first header of that name, without surrounding space.

@@ -168,14 +168,6 @@ impl Codec {
         }
     }
 
-    /// Whether the handshake is done and no close was sent or received.
-    pub fn is_open(&self) -> bool {
-        match self {
-            Self::WebSocket(codec) => codec.is_open(),
-            Self::Prefixed(_) => true,
-        }
-    }
-
     /// Owes the peer a message of its own.
     pub fn send(&mut self, message: Message<'_>, outbox: &mut Outbox) {
         match self {
@@ -188,11 +180,11 @@ impl Codec {
         }
     }
 
-    /// Owes the peer a ping. Says whether the wire has such a thing and the connection is open.
-    pub fn ping(&mut self, outbox: &mut Outbox) -> bool {
+    /// Owes the peer a ping. A wire without pings, or a connection that is not open, owes nothing.
+    pub fn ping(&mut self, outbox: &mut Outbox) {
         match self {
             Self::WebSocket(codec) => codec.ping(outbox),
-            Self::Prefixed(_) => false,
+            Self::Prefixed(_) => {}
         }
     }
 

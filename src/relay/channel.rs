@@ -7,7 +7,7 @@ use super::backlog::{Backlog, Cursor};
 use super::conn::Conn;
 use super::settings::ChannelSettings;
 use super::stats::{ChannelStats, Departures};
-use crate::codec::{Codec, Message, Wire, prefixed, ws};
+use crate::codec::{Codec, Frame, Message, Wire, prefixed, ws};
 use crate::net::stream::Socket;
 use crate::reactor::table::{Key, Table};
 
@@ -141,21 +141,24 @@ impl Channel {
 
     /// Encodes a message once for each wire that somebody follows.
     pub(super) fn push(&mut self, message: Message<'_>, now: Instant) {
-        for wire in WIRES {
-            let broadcast = self.broadcast_mut(wire);
-            if !broadcast.clients.is_empty() {
-                broadcast.backlog.push(wire.frame(message), now);
-                self.is_dirty = true;
-            }
-        }
+        self.put(message, now, Backlog::push);
     }
 
     /// Takes in what a source held for this channel, whatever the limits: the source leaves it.
     pub(super) fn push_last(&mut self, message: Message<'_>, now: Instant) {
+        self.put(message, now, Backlog::append);
+    }
+
+    fn put(
+        &mut self,
+        message: Message<'_>,
+        now: Instant,
+        put: impl Fn(&mut Backlog, Frame<'_>, Instant),
+    ) {
         for wire in WIRES {
             let broadcast = self.broadcast_mut(wire);
             if !broadcast.clients.is_empty() {
-                broadcast.backlog.append(wire.frame(message), now);
+                put(&mut broadcast.backlog, wire.frame(message), now);
                 self.is_dirty = true;
             }
         }

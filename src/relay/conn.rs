@@ -38,13 +38,13 @@ pub enum Peer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     /// The handshake is under way.
-    Opening { until: Instant },
+    Opening,
     /// Messages pass.
     Open,
     /// It gets what is kept for it, then a goodbye.
-    Draining { until: Instant, goodbye: Goodbye },
+    Draining { goodbye: Goodbye },
     /// Our last words are in the outbox; what the peer says is no longer heard.
-    Lingering { until: Instant, half_closed: bool },
+    Lingering { half_closed: bool },
 }
 
 /// A reason to close that we give ourselves.
@@ -129,8 +129,8 @@ pub(super) struct Tally {
     pub(super) dropped_messages: u64,
     /// As many were dropped before the spell of now.
     pub(super) dropped_before_spell: u64,
-    /// Messages refused because the channel is read-only.
-    pub(super) refused_messages: u64,
+    /// The log has said that its messages are refused.
+    pub(super) is_refusal_told: bool,
 }
 
 /// How a flush went.
@@ -171,7 +171,7 @@ impl<S: Socket> Conn<S> {
     pub(super) fn is_following(&self) -> bool {
         match self.stage {
             Stage::Open | Stage::Draining { .. } => true,
-            Stage::Opening { .. } | Stage::Lingering { .. } => false,
+            Stage::Opening | Stage::Lingering { .. } => false,
         }
     }
 

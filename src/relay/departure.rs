@@ -49,7 +49,7 @@ impl<S: Socket> Relay<S> {
                 conn.broken = Some(error.kind());
                 self.ready.push(key);
             }
-            Stage::Opening { .. } | Stage::Lingering { .. } => self.broke(key, error, now),
+            Stage::Opening | Stage::Lingering { .. } => self.broke(key, error, now),
         }
     }
 
@@ -124,13 +124,12 @@ impl<S: Socket> Relay<S> {
         let Some(conn) = self.conns.get_mut(key) else { return };
         match (conn.role, conn.stage) {
             (Role::Client(_), Stage::Open) => {
-                conn.stage = Stage::Draining { until: now + DRAIN, goodbye };
+                conn.stage = Stage::Draining { goodbye };
                 self.schedule(key, now + DRAIN);
                 self.queue(key);
             }
-            (Role::Source(_), Stage::Open) | (_, Stage::Opening { .. }) => {
+            (Role::Source(_), Stage::Open) | (_, Stage::Opening) => {
                 self.say_goodbye(key, goodbye, now);
-                self.queue(key);
             }
             (_, Stage::Draining { .. } | Stage::Lingering { .. }) => {}
         }
@@ -147,10 +146,9 @@ impl<S: Socket> Relay<S> {
     /// its side of the connection is the server's (RFC 6455, section 7.1.1).
     pub(super) fn half_close(&mut self, key: Key) {
         let Some(conn) = self.conns.get_mut(key) else { return };
-        if let (Role::Client(_), Stage::Lingering { until, half_closed: false }) =
-            (conn.role, conn.stage)
+        if let (Role::Client(_), Stage::Lingering { half_closed: false }) = (conn.role, conn.stage)
         {
-            conn.stage = Stage::Lingering { until, half_closed: true };
+            conn.stage = Stage::Lingering { half_closed: true };
             if conn.stream.finish().is_err() {
                 self.condemned.push(key);
             }
@@ -159,7 +157,7 @@ impl<S: Socket> Relay<S> {
 
     pub(super) fn linger(&mut self, key: Key, until: Instant) {
         let Some(conn) = self.conns.get_mut(key) else { return };
-        conn.stage = Stage::Lingering { until, half_closed: false };
+        conn.stage = Stage::Lingering { half_closed: false };
         self.schedule(key, until);
         self.ready.push(key);
         self.queue(key);
@@ -170,24 +168,17 @@ impl<S: Socket> Relay<S> {
     fn part(&mut self, key: Key, reason: Reason, why: &dyn Display, now: Instant) {
         let Some(conn) = self.conns.get(key) else { return };
         match conn.role {
-            Role::Client(channel) => self.part_client(key, channel, reason, why, now),
+            Role::Client(channel) => self.part_client(key, channel, reason, why),
             Role::Source(source) => self.lose_source(source, key, why, now),
         }
     }
 
-    fn part_client(
-        &mut self,
-        key: Key,
-        id: ChannelId,
-        reason: Reason,
-        why: &dyn Display,
-        now: Instant,
-    ) {
+    fn part_client(&mut self, key: Key, id: ChannelId, reason: Reason, why: &dyn Display) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         let channel = &mut self.channels[id.0];
         let name = &channel.settings.name;
         match conn.stage {
-            Stage::Opening { .. } => {
+            Stage::Opening => {
                 let level = reason.level_of_stranger();
                 log::log!(level, "client {name}#{} {}: not opened ({why})", conn.id, conn.peer);
             }
@@ -217,7 +208,7 @@ impl<S: Socket> Relay<S> {
             Stage::Lingering { .. } => return,
         }
         if let Some(conn) = self.conns.get_mut(key) {
-            conn.stage = Stage::Lingering { until: now, half_closed: false };
+            conn.stage = Stage::Lingering { half_closed: false };
         }
     }
 
@@ -230,11 +221,7 @@ impl<S: Socket> Relay<S> {
 
     /// The connection to a source ends; another will be dialled.
     fn lose_source(&mut self, id: SourceId, key: Key, why: &dyn Display, now: Instant) {
-        let is_its_connection = match self.sources[id.0].state {
-            State::Opening(current) | State::Open { key: current, .. } => current == key,
-            State::Dialing | State::Waiting(_) | State::GivenUp | State::Removed => false,
-        };
-        if !is_its_connection {
+        if self.sources[id.0].key() != Some(key) {
             return;
         }
         if self.sources[id.0].open_key().is_none() {

@@ -152,7 +152,7 @@ impl<S: Socket> Relay<S> {
         let Some(conn) = self.conns.get(key) else { return true };
         match (conn.stage, conn.role) {
             (Stage::Lingering { .. }, _) => true,
-            (Stage::Opening { .. }, _) => false,
+            (Stage::Opening, _) => false,
             (Stage::Open | Stage::Draining { .. }, Role::Source(source)) => {
                 self.is_paused(source) || self.waits_for_itself(key)
             }
@@ -342,7 +342,7 @@ impl<S: Socket> Relay<S> {
 
     fn refuse_message(&mut self, key: Key, id: ChannelId) {
         let Some(conn) = self.conns.get_mut(key) else { return };
-        if conn.tally.refused_messages == 0 {
+        if !conn.tally.is_refusal_told {
             let channel = &self.channels[id.0];
             let name = &channel.settings.name;
             let why = if channel.is_removed { "was removed" } else { "is read_only" };
@@ -352,7 +352,7 @@ impl<S: Socket> Relay<S> {
                 conn.peer
             );
         }
-        conn.tally.refused_messages += 1;
+        conn.tally.is_refusal_told = true;
     }
 
     /// Reads the last words of a peer that we have said goodbye to, and forgets them.

@@ -55,12 +55,9 @@ impl<S: Socket> Relay<S> {
             return;
         }
         match conn.stage {
-            Stage::Opening { .. } => self.handshake_expired(key, now),
+            Stage::Opening => self.handshake_expired(key, now),
             Stage::Open => self.check_life(key, now),
-            Stage::Draining { goodbye, .. } => {
-                self.say_goodbye(key, goodbye, now);
-                self.queue(key);
-            }
+            Stage::Draining { goodbye } => self.say_goodbye(key, goodbye, now),
             Stage::Lingering { .. } => self.condemned.push(key),
         }
     }

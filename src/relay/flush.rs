@@ -43,9 +43,7 @@ impl<S: Socket> Relay<S> {
 
     /// Whether a message waits for room in a client's channel.
     fn holds_for(&self, role: Role) -> bool {
-        let Role::Client(channel) = role else { return false };
-        let mut sources = self.channels[channel.0].settings.sources.iter();
-        sources.any(|source| self.sources[source.0].held.is_some())
+        matches!(role, Role::Client(channel) if self.is_asked(channel))
     }
 
     fn flush_channel(&mut self, id: ChannelId, now: Instant) {
@@ -91,11 +89,11 @@ impl<S: Socket> Relay<S> {
     fn flushed_all(&mut self, key: Key, now: Instant) {
         let Some(conn) = self.conns.get(key) else { return };
         match conn.stage {
-            Stage::Opening { .. } => {}
+            Stage::Opening => {}
             Stage::Open if conn.patience == Patience::default() => {}
             Stage::Open => self.caught_up(key),
             Stage::Draining { .. } if self.holds_for(conn.role) => {}
-            Stage::Draining { goodbye, .. } => {
+            Stage::Draining { goodbye } => {
                 self.say_goodbye(key, goodbye, now);
                 self.flush_conn(key, now);
             }

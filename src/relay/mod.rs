@@ -208,14 +208,7 @@ impl<S: Socket> Relay<S> {
         if has_work {
             return Some(now);
         }
-        let redials = self.sources.iter().filter_map(|source| match source.state {
-            State::Waiting(until) => Some(until),
-            State::Dialing
-            | State::Opening(_)
-            | State::Open { .. }
-            | State::GivenUp
-            | State::Removed => None,
-        });
+        let redials = self.sources.iter().filter_map(Source::redial_at);
         let patience =
             self.channels.iter().filter_map(|channel| channel.pause.and_then(|p| p.deadline));
         let ending = self.ending.filter(|_| !self.conns.is_empty()).map(|ending| ending.until);
@@ -312,7 +305,7 @@ impl<S: Socket> Relay<S> {
             stream,
             codec,
             role,
-            stage: Stage::Opening { until },
+            stage: Stage::Opening,
             peer,
             id: self.next_id,
             inbox: Inbox::default(),

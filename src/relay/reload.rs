@@ -94,8 +94,7 @@ impl<S: Socket> Relay<S> {
             true if has_connections => Seat::Leaving,
             true => Seat::Free,
         };
-        let roles: Vec<Role> =
-            self.conns.keys().filter_map(|key| Some(self.conns.get(key)?.role)).collect();
+        let roles: Vec<Role> = self.conns.iter().map(|conn| conn.role).collect();
         let sources = (0..).map(SourceId).zip(&self.sources).map(|(id, source)| {
             let has_connections = roles.contains(&Role::Source(id));
             seat(&source.settings.name, source.is_removed(), has_connections)
@@ -210,8 +209,10 @@ impl<S: Socket> Relay<S> {
             }
             State::Opening(key) | State::Open { key, .. } => {
                 log::info!("source {}: disconnected, to be dialled anew", source.settings.name);
+                if source.open_key().is_some() {
+                    source.down_since = Some(now);
+                }
                 source.enter(State::Waiting(now + LINGER), now);
-                source.down_since = Some(now);
                 source.last_error = None;
                 self.see_off_source(id, key, now);
             }
@@ -240,7 +241,7 @@ impl<S: Socket> Relay<S> {
         self.sources[id.0].leaving = Some(key);
         self.sources[id.0].has_delivered = false;
         match self.conns.get(key).map(|conn| conn.stage) {
-            Some(Stage::Opening { .. }) => self.linger(key, now),
+            Some(Stage::Opening) => self.linger(key, now),
             Some(Stage::Open) => {
                 self.dismiss(key, Goodbye::Reconfigured, now);
                 self.tell_clients_of_loss(id, now);

@@ -148,15 +148,17 @@ impl<S: Socket> Relay<S> {
         }
     }
 
+    /// Whether a message waits for room in a channel.
+    pub(super) fn is_asked(&self, id: ChannelId) -> bool {
+        let mut sources = self.channels[id.0].settings.sources.iter();
+        sources.any(|source| self.sources[source.0].held.is_some())
+    }
+
     /// Finds out, after all was written that could be, which channels still hold their sources
     /// back, and reads the other sources on.
     pub(super) fn review_pauses(&mut self, now: Instant) {
         for id in (0..self.channels.len()).map(ChannelId) {
-            let is_asked = self.channels[id.0]
-                .settings
-                .sources
-                .iter()
-                .any(|source| self.sources[source.0].held.is_some());
+            let is_asked = self.is_asked(id);
             if is_asked && self.channels[id.0].settings.max_pause.is_zero() {
                 self.strike_at_once(id, now);
             }

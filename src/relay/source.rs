@@ -157,6 +157,18 @@ impl Source {
         }
     }
 
+    /// When it is dialled again, if it waits for that.
+    pub(super) fn redial_at(&self) -> Option<Instant> {
+        match self.state {
+            State::Waiting(until) => Some(until),
+            State::Dialing
+            | State::Opening(_)
+            | State::Open { .. }
+            | State::GivenUp
+            | State::Removed => None,
+        }
+    }
+
     /// The connection, if messages can pass.
     pub(super) fn open_key(&self) -> Option<Key> {
         match self.state {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Relay;
 use super::channel::{Channel, WIRES};
-use super::conn::{Conn, Role, Stage};
+use super::conn::{Conn, Role};
 use super::settings::ChannelId;
 use super::source::{Source, State};
 use crate::codec::Wire;
@@ -194,14 +194,7 @@ impl<S: Socket> Relay<S> {
             name: source.settings.name.clone(),
             state: state_name(source.state).to_owned(),
             state_seconds: seconds(now, source.state_since.unwrap_or(now)),
-            redial_seconds: match source.state {
-                State::Waiting(until) => Some(seconds(until, now)),
-                State::Dialing
-                | State::Opening(_)
-                | State::Open { .. }
-                | State::GivenUp
-                | State::Removed => None,
-            },
+            redial_seconds: source.redial_at().map(|until| seconds(until, now)),
             peer: conn.map(|conn| conn.peer.to_string()),
             round_trip_seconds: conn
                 .and_then(|conn| conn.round_trip)
@@ -260,7 +253,7 @@ impl<S: Socket> Relay<S> {
 
     fn of_client(&self, conn: &Conn<S>, now: Instant) -> Option<ClientStats> {
         let Role::Client(ChannelId(channel)) = conn.role else { return None };
-        if matches!(conn.stage, Stage::Opening { .. } | Stage::Lingering { .. }) {
+        if !conn.is_following() {
             return None;
         }
         let channel = &self.channels[channel];

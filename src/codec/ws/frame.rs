@@ -7,7 +7,7 @@ use crate::codec::{CloseReason, Error, Kind, Message};
 /// Payload bytes of a control frame at most (section 5.5).
 pub(super) const MAX_CONTROL_BYTES: usize = 125;
 /// A header with a mask.
-const MAX_MASKED_HEADER_BYTES: usize = 14;
+pub(super) const MAX_MASKED_HEADER_BYTES: usize = 14;
 
 /// The final frame of a message, in the first byte; a masked one, in the second.
 const FLAG_BIT: u8 = 0x80;
@@ -93,7 +93,7 @@ pub(in crate::codec) fn write_header(
     write_raw_header(opcode, message.payload.len(), mask, buffer)
 }
 
-/// A control frame's header and payload, masked if asked for, appended by `push`.
+/// A control frame, header and payload, masked if asked for, and how long it is.
 pub(super) fn control(
     control: Control,
     payload: &[u8],

@@ -85,7 +85,7 @@ impl Codec {
         self.user_agent.as_deref()
     }
 
-    pub(super) fn is_open(&self) -> bool {
+    fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open)
     }
 
@@ -165,7 +165,7 @@ impl Codec {
             return;
         }
         let mask = self.masks.as_mut().map(|masks| masks.next());
-        let mut header = [0; 14];
+        let mut header = [0; frame::MAX_MASKED_HEADER_BYTES];
         let length = frame::write_header(message, mask, &mut header);
         outbox.push(&header[..length]);
         let payload = outbox.push_mut(message.payload);
@@ -174,10 +174,8 @@ impl Codec {
         }
     }
 
-    pub(super) fn ping(&mut self, outbox: &mut Outbox) -> bool {
-        let is_open = self.is_open();
+    pub(super) fn ping(&mut self, outbox: &mut Outbox) {
         self.control(Control::Ping, &[], outbox);
-        is_open
     }
 
     pub(super) fn close(&mut self, code: u16, reason: &str, outbox: &mut Outbox) {
@@ -188,7 +186,7 @@ impl Codec {
                 self.phase = Phase::CloseSent;
             }
             Phase::Accepting(_) => {
-                server::refuse(503, "the relay is shutting down", outbox);
+                server::refuse(503, reason, outbox);
                 self.phase = Phase::Ended;
             }
             Phase::Dialing(_) => self.phase = Phase::Ended,
