@@ -1,4 +1,4 @@
-//! The house of DESIGN.md, part 4: a module uses its own floor and those below, and no file grows
+//! The floors of ARCHITECTURE.md: a module uses its own floor and those below, and no file grows
 //! beyond what one can read.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that is surprised shall fail")]
