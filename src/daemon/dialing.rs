@@ -11,7 +11,7 @@ use super::Letter;
 use crate::codec::ws::Request;
 use crate::config::settings::Source;
 use crate::config::target::Target;
-use crate::net::dial::{Dialer, Dialled};
+use crate::net::dial::Dialer;
 use crate::net::resolver;
 use crate::net::stream::Stream;
 #[cfg(feature = "tls")]
@@ -163,19 +163,18 @@ impl Dialing {
 
     /// Learns that the socket of an attempt is ready. The connection, if that was it.
     pub(super) fn ready(&mut self, key: Key, now: Instant) -> Option<Connected> {
-        let Dialled { tag, result } = self.dialer.ready(key, now)?;
-        let (socket, peer) = result.ok()?;
-        let stage = std::mem::replace(&mut self.stages[tag.0], Stage::Idle);
+        let (source, socket, peer) = self.dialer.ready(key, now)?;
+        let stage = std::mem::replace(&mut self.stages[source.0], Stage::Idle);
         let Stage::Connecting(resolved) = stage else { return None };
         let stream = wrapped(socket, &resolved);
-        Some(Connected { source: tag, stream, peer, request: resolved.request })
+        Some(Connected { source, stream, peer, request: resolved.request })
     }
 
     /// Goes on with what is due. The next dial that has failed, and why.
     pub(super) fn poll(&mut self, registry: &Registry, now: Instant) -> Option<(SourceId, String)> {
-        if let Some(Dialled { tag, result }) = self.dialer.poll(registry, now) {
-            self.stages[tag.0] = Stage::Idle;
-            return Some((tag, result.err()?.to_string()));
+        if let Some((source, error)) = self.dialer.poll(registry, now) {
+            self.stages[source.0] = Stage::Idle;
+            return Some((source, error.to_string()));
         }
         let is_late =
             |stage: &Stage| matches!(stage, Stage::Resolving { until, .. } if *until <= now);

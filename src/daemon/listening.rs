@@ -40,8 +40,8 @@ pub(super) struct Arrival {
 
 #[derive(Debug)]
 struct Endpoint {
-    /// The address as it is configured; it may stand for several listeners.
-    address: Address,
+    /// The address as it is configured, which may stand for several listeners.
+    place: Place,
     listener: Listener,
     channel: ChannelId,
     wire: Wire,
@@ -85,12 +85,13 @@ impl Listening {
         }
         for slot in &mut self.endpoints {
             let Some(endpoint) = slot else { continue };
-            match wanted.iter().find(|wanted| wanted.address.is_same_place(&endpoint.address)) {
-                Some(wanted) => {
-                    endpoint.channel = wanted.channel;
-                    endpoint.address = wanted.address.clone();
-                }
-                None => *slot = None,
+            let Some(wanted) = endpoint.wanted(wanted) else {
+                *slot = None;
+                continue;
+            };
+            endpoint.channel = wanted.channel;
+            if let Some(place) = place_of(&wanted.address, places) {
+                endpoint.place = place.clone();
             }
         }
         Ok(())
@@ -167,7 +168,7 @@ impl Listening {
             if *slot == self.endpoints.len() {
                 self.endpoints.push(None);
             }
-            let endpoint = Endpoint::new(place.address().clone(), listener, channel);
+            let endpoint = Endpoint::new(place.clone(), listener, channel);
             self.endpoints[*slot] = Some(endpoint);
         }
         Ok(slots)
@@ -186,8 +187,7 @@ impl Listening {
             if self.is_open(&endpoint.address) {
                 continue;
             }
-            let found = places.iter().find(|place| *place.address() == endpoint.address);
-            let Some(place) = found else { continue };
+            let Some(place) = place_of(&endpoint.address, places) else { continue };
             match self.open_at(place, endpoint.channel, registry) {
                 Ok(opened) => moved.opened.extend(opened),
                 Err(_) if self.is_in_the_way(&endpoint.address, wanted) => {
@@ -205,7 +205,10 @@ impl Listening {
     }
 
     fn is_open(&self, address: &Address) -> bool {
-        self.endpoints.iter().flatten().any(|endpoint| endpoint.address.is_same_place(address))
+        self.endpoints
+            .iter()
+            .flatten()
+            .any(|endpoint| endpoint.place.address().is_same_place(address))
     }
 
     /// Whether a listener that is to close anyway has the port.
@@ -222,10 +225,10 @@ impl Listening {
     ) {
         for slot in &mut self.endpoints {
             let blocks = |open: &mut Endpoint| open.is_leaving(wanted) && open.has_port_of(address);
-            if let Some(Endpoint { address, channel, .. }) = slot.take_if(blocks)
-                && !moved.closed.iter().any(|(closed, _)| *closed == address)
+            if let Some(Endpoint { place, channel, .. }) = slot.take_if(blocks)
+                && !moved.closed.iter().any(|(closed, _)| closed.address() == place.address())
             {
-                moved.closed.push((address, channel));
+                moved.closed.push((place, channel));
             }
         }
     }
@@ -234,7 +237,7 @@ impl Listening {
     fn set_modes(&self, wanted: &[settings::Endpoint]) -> Result<(), Error> {
         for endpoint in self.endpoints.iter().flatten() {
             let (Address::Unix { mode: old, .. }, Some(new)) =
-                (&endpoint.address, endpoint.wanted_mode(wanted))
+                (endpoint.place.address(), endpoint.wanted_mode(wanted))
             else {
                 continue;
             };
@@ -250,9 +253,9 @@ impl Listening {
 
     fn restore_modes(&self) {
         for endpoint in self.endpoints.iter().flatten() {
-            if let Address::Unix { mode, .. } = endpoint.address {
+            if let Address::Unix { mode, .. } = endpoint.place.address() {
                 // Who refuses this refused the change, too.
-                let _ = endpoint.listener.set_mode(mode);
+                let _ = endpoint.listener.set_mode(*mode);
             }
         }
     }
@@ -262,9 +265,8 @@ impl Listening {
         for slot in moved.opened {
             self.endpoints[slot] = None;
         }
-        for (address, channel) in moved.closed {
-            let place = address.resolve().map_err(Error::Bind);
-            if let Err(error) = place.and_then(|place| self.open_at(&place, channel, registry)) {
+        for (place, channel) in moved.closed {
+            if let Err(error) = self.open_at(&place, channel, registry) {
                 log::error!("{error}; it was open until now");
             }
         }
@@ -276,18 +278,22 @@ impl Listening {
 struct Moved {
     /// Slots of new listeners.
     opened: Vec<usize>,
-    /// Addresses that had to be closed first.
-    closed: Vec<(Address, ChannelId)>,
+    /// Places that had to be closed first.
+    closed: Vec<(Place, ChannelId)>,
+}
+
+fn place_of<'a>(address: &Address, places: &'a [Place]) -> Option<&'a Place> {
+    places.iter().find(|place| place.address() == address)
 }
 
 impl Endpoint {
-    fn new(address: Address, listener: Listener, channel: ChannelId) -> Self {
+    fn new(place: Place, listener: Listener, channel: ChannelId) -> Self {
         let wire = match listener {
             Listener::Tcp(_) => Wire::WebSocket,
             Listener::Unix(..) => Wire::Prefixed,
         };
         Self {
-            address,
+            place,
             listener,
             channel,
             wire,
@@ -297,20 +303,24 @@ impl Endpoint {
         }
     }
 
+    /// This endpoint among those that are wanted.
+    fn wanted<'a>(&self, all: &'a [settings::Endpoint]) -> Option<&'a settings::Endpoint> {
+        all.iter().find(|wanted| wanted.address.is_same_place(self.place.address()))
+    }
+
     fn is_leaving(&self, wanted: &[settings::Endpoint]) -> bool {
-        !wanted.iter().any(|wanted| wanted.address.is_same_place(&self.address))
+        self.wanted(wanted).is_none()
     }
 
     fn has_port_of(&self, other: &Address) -> bool {
-        match (&self.address, other) {
+        match (self.place.address(), other) {
             (Address::Tcp { port, .. }, Address::Tcp { port: other, .. }) => port == other,
             (Address::Unix { .. }, _) | (_, Address::Unix { .. }) => false,
         }
     }
 
     fn wanted_mode(&self, wanted: &[settings::Endpoint]) -> Option<u32> {
-        let wanted = wanted.iter().find(|wanted| wanted.address.is_same_place(&self.address))?;
-        match wanted.address {
+        match self.wanted(wanted)?.address {
             Address::Unix { mode, .. } => Some(mode),
             Address::Tcp { .. } => None,
         }

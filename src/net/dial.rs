@@ -15,22 +15,13 @@ use crate::reactor::target::Target;
 /// All attempts of one dial together take no longer.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// An address has this start before the next is tried beside it.
-pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// All dials under way. `T` says whom a dial is for.
 #[derive(Debug)]
 pub struct Dialer<T> {
     attempts: Table<Attempt<T>>,
     dials: Vec<Dial<T>>,
-}
-
-/// How a dial ended.
-#[derive(Debug)]
-pub struct Dialled<T> {
-    /// Whom it was for.
-    pub tag: T,
-    /// The connection and where it leads. It is registered under a token of the dialer's.
-    pub result: Result<(TcpStream, SocketAddr), DialError>,
 }
 
 /// Why nothing was reached.
@@ -86,8 +77,9 @@ impl<T: Copy + Eq> Dialer<T> {
         self.drop_attempts(tag);
     }
 
-    /// Learns that an attempt's socket is ready: it has connected, or failed.
-    pub fn ready(&mut self, key: Key, now: Instant) -> Option<Dialled<T>> {
+    /// Learns that an attempt's socket is ready: it has connected, or failed. The connection, whom
+    /// it is for and where it leads; it is registered under a token of the dialer's.
+    pub fn ready(&mut self, key: Key, now: Instant) -> Option<(T, TcpStream, SocketAddr)> {
         let attempt = self.attempts.get(key)?;
         match outcome(&attempt.stream) {
             Ok(false) => None,
@@ -96,7 +88,7 @@ impl<T: Copy + Eq> Dialer<T> {
                 self.cancel(tag);
                 // Without it, small messages wait for the acknowledgement of those before.
                 let _ = stream.set_nodelay(true);
-                Some(Dialled { tag, result: Ok((stream, address)) })
+                Some((tag, stream, address))
             }
             Err(error) => {
                 let Attempt { tag, address, .. } = self.attempts.remove(key)?;
@@ -107,7 +99,7 @@ impl<T: Copy + Eq> Dialer<T> {
     }
 
     /// Begins the attempts that are due. The next dial that has ended without a connection.
-    pub fn poll(&mut self, registry: &Registry, now: Instant) -> Option<Dialled<T>> {
+    pub fn poll(&mut self, registry: &Registry, now: Instant) -> Option<(T, DialError)> {
         for n in 0..self.dials.len() {
             while self.dials[n].next_at <= now
                 && let Some(address) = self.dials[n].untried.pop_front()
@@ -125,7 +117,7 @@ impl<T: Copy + Eq> Dialer<T> {
             Some((address, error)) => DialError::Failed(address, error),
             None => DialError::NoAddress,
         };
-        Some(Dialled { tag, result: Err(error) })
+        Some((tag, error))
     }
 
     /// When [`Self::poll`] has something to do at the latest.

@@ -9,7 +9,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::thread;
 
 /// Addresses of one name that are tried at most.
-pub const MAX_ADDRESSES: usize = 16;
+const MAX_ADDRESSES: usize = 16;
 
 /// Runs a job that may block. It delivers its result itself.
 pub fn spawn(job: impl FnOnce() + Send + 'static) -> io::Result<()> {
