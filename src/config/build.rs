@@ -354,12 +354,10 @@ fn common_subprotocols(sources: &[Source]) -> Vec<String> {
 /// Whether two listeners cannot both have their addresses.
 fn overlap(one: &Address, other: &Address) -> bool {
     match (one, other) {
-        (Address::Unix { path: one, .. }, Address::Unix { path: other, .. }) => one == other,
         (Address::Tcp { host, port }, Address::Tcp { host: other, port: other_port }) => {
             port == other_port && hosts_overlap(host, other)
         }
-        (Address::Unix { .. }, Address::Tcp { .. })
-        | (Address::Tcp { .. }, Address::Unix { .. }) => false,
+        (Address::Unix { .. }, _) | (_, Address::Unix { .. }) => one.is_same_place(other),
     }
 }
 

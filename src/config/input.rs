@@ -214,10 +214,7 @@ fn admin(section: &mut Section<'_>) -> AdminInput {
     AdminInput {
         listen: section.parsed("listen", expected, |text| {
             let (host, port) = text.rsplit_once(':')?;
-            let host = host.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(host);
-            let port = port.parse().ok().filter(|port| *port != 0)?;
-            let known = is_host_name(host) || host.parse::<IpAddr>().is_ok();
-            known.then(|| (host.to_owned(), port))
+            Some((listening_host(host)?, port_number(port)?))
         }),
         unix_socket_path: socket_path(section, "unix_socket_path"),
     }
@@ -278,17 +275,23 @@ fn count(section: &mut Section<'_>, key: &str, things: &str, most: u64) -> Optio
 }
 
 fn port(section: &mut Section<'_>, key: &str) -> Option<u16> {
-    section
-        .parsed(key, "a port from 1 to 65535", |text| text.parse().ok().filter(|port| *port != 0))
+    section.parsed(key, "a port from 1 to 65535", port_number)
+}
+
+fn port_number(text: &str) -> Option<u16> {
+    text.parse().ok().filter(|port| *port != 0)
 }
 
 fn host(section: &mut Section<'_>, key: &str) -> Option<String> {
     let expected = "an address or a name of this machine, such as 127.0.0.1 or 0.0.0.0 (all)";
-    section.parsed(key, expected, |text| {
-        let host = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
-        let known = is_host_name(host) || host.parse::<IpAddr>().is_ok();
-        known.then(|| host.to_owned())
-    })
+    section.parsed(key, expected, listening_host)
+}
+
+/// A name or an IP address, out of its brackets.
+fn listening_host(text: &str) -> Option<String> {
+    let host = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+    let known = is_host_name(host) || host.parse::<IpAddr>().is_ok();
+    known.then(|| host.to_owned())
 }
 
 fn path(text: &str) -> Option<PathBuf> {
@@ -328,7 +331,7 @@ fn is_origin(text: &str) -> bool {
     let (host, port) = authority.split_at(port_at.unwrap_or(authority.len()));
     let known_scheme = scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
     let known_host = is_host_name(host) || is_ipv6_in_brackets(host);
-    let known_port = port.is_empty() || port[1..].parse().is_ok_and(|port: u16| port != 0);
+    let known_port = port.is_empty() || port_number(&port[1..]).is_some();
     !scheme.is_empty() && known_scheme && known_host && known_port
 }
 
