@@ -167,7 +167,7 @@ fn dialled(addresses: Vec<SocketAddr>) -> SocketAddr {
         poll.poll(&mut events, Some(Duration::from_millis(10))).unwrap();
         for event in &events {
             let Target::Dial(key) = Target::of(event.token()) else { continue };
-            if let Some((_, _, address)) = dialer.ready(key, watch.now()) {
+            if let Some(((), _, address)) = dialer.ready(key, watch.now()) {
                 return address;
             }
         }
