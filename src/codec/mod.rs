@@ -168,6 +168,14 @@ impl Codec {
         }
     }
 
+    /// Whether the handshake is done and no close was sent or received.
+    pub fn is_open(&self) -> bool {
+        match self {
+            Self::WebSocket(codec) => codec.is_open(),
+            Self::Prefixed(_) => true,
+        }
+    }
+
     /// Owes the peer a message of its own.
     pub fn send(&mut self, message: Message<'_>, outbox: &mut Outbox) {
         match self {

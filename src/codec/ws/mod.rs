@@ -85,7 +85,7 @@ impl Codec {
         self.user_agent.as_deref()
     }
 
-    fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open)
     }
 
