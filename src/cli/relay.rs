@@ -79,7 +79,7 @@ mod tests {
             unix: unix.map(Into::into),
         };
         let settings = settings(&args).unwrap();
-        settings.endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect()
+        settings.endpoints.iter().map(ToString::to_string).collect()
     }
 
     #[test]

@@ -5,14 +5,14 @@ use std::sync::mpsc::Receiver;
 
 use super::Failure;
 use crate::config::plan::rounded_size;
-use crate::config::settings::Settings;
+use crate::config::settings::{Endpoint, Settings};
 use crate::daemon::signals::Caught;
 use crate::daemon::{Daemon, limits};
 use crate::observe::snapshot::LogLine;
 use crate::relay::Outcome;
 
-/// Descriptors that are not clients: sources, listeners, log, poller.
-const OTHER_DESCRIPTORS: u64 = 64;
+/// Descriptors that are not clients: sources, listeners, visitors, log, poller.
+const OTHER_DESCRIPTORS: u64 = 128;
 
 /// Runs a relay in this thread.
 pub(super) fn run(settings: Settings, lines: Receiver<LogLine>) -> Result<(), Failure> {
@@ -38,10 +38,10 @@ fn opened(settings: Settings, lines: Receiver<LogLine>) -> Result<Daemon, Failur
     announce(&settings);
     let daemon = Daemon::new(settings, lines).map_err(Failure::Daemon)?;
     for (channel, address) in daemon.addresses() {
-        log::info!("channel {channel}: listening at {address}");
-    }
-    for address in daemon.admin_addresses() {
-        log::info!("admin: listening at {address}");
+        match channel {
+            Some(channel) => log::info!("channel {channel}: listening at {address}"),
+            None => log::info!("admin: listening at {address}"),
+        }
     }
     Ok(daemon)
 }
@@ -79,10 +79,8 @@ fn announce(settings: &Settings) {
         rounded_size(plan.steady_bytes()),
         rounded_size(plan.worst_bytes()),
     );
-    let wanted = settings
-        .endpoints
-        .iter()
-        .map(|endpoint| settings.channels[endpoint.channel.0].max_clients as u64);
+    let channels = settings.endpoints.iter().filter_map(Endpoint::channel);
+    let wanted = channels.map(|channel| settings.channels[channel.0].max_clients as u64);
     let wanted = wanted.sum::<u64>() + OTHER_DESCRIPTORS;
     if let Some(descriptors) = descriptors
         && descriptors < wanted

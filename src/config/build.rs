@@ -9,7 +9,7 @@ use super::input::{
 };
 use super::performance::Performance;
 use super::problem::{KeyPath, Problems};
-use super::settings::{Endpoint, Log, Settings, Source};
+use super::settings::{Endpoint, Guests, Log, Settings, Source};
 use super::target;
 use super::template::Template;
 use crate::net::listener::Address;
@@ -34,7 +34,6 @@ pub(super) fn build(input: Input, problems: &mut Problems) -> Settings {
         sources: Vec::new(),
         channels: Vec::new(),
         endpoints: Vec::new(),
-        admin: Vec::new(),
         log: log(input.log),
         coalesce: performance.coalesce,
         warnings: Vec::new(),
@@ -235,13 +234,11 @@ impl Builder<'_> {
                 ));
             }
             let address = Address::Tcp { host, port };
-            self.listen(path.key("listen"), &address);
-            self.settings.admin.push(address);
+            self.listen(path.key("listen"), Guests::Operators, address);
         }
         if let Some(socket) = input.unix_socket_path {
             let address = unix_address(socket, Some(ADMIN_MODE));
-            self.listen(path.key("unix_socket_path"), &address);
-            self.settings.admin.push(address);
+            self.listen(path.key("unix_socket_path"), Guests::Operators, address);
         }
     }
 
@@ -249,19 +246,19 @@ impl Builder<'_> {
         let id = ChannelId(self.settings.channels.len());
         self.settings.channels.push(channel);
         for (path, address) in addresses {
-            self.listen(path, &address);
-            self.settings.endpoints.push(Endpoint { channel: id, address });
+            self.listen(path, Guests::Clients(id), address);
         }
     }
 
-    /// Finds out whether an address is free in this file.
-    fn listen(&mut self, path: KeyPath, address: &Address) {
-        let other = self.listening.iter().find(|(_, other)| overlap(other, address));
+    /// Adds an endpoint, if its address is free in this file.
+    fn listen(&mut self, path: KeyPath, guests: Guests, address: Address) {
+        let other = self.listening.iter().find(|(_, other)| overlap(other, &address));
         if let Some((other, _)) = other.filter(|_| !self.problems.mention(&path)) {
             let message = format!("{address} is taken by {other} already");
             self.problems.add(path.clone(), message);
         }
         self.listening.push((path, address.clone()));
+        self.settings.endpoints.push(Endpoint { guests, address });
     }
 
     fn host_or_default(&mut self, key: &KeyPath, host: Option<String>, port: u16) -> String {
@@ -420,7 +417,7 @@ pub(super) mod tests {
 
     fn endpoints(settings: &Settings) -> Vec<(&str, &Address)> {
         let name = |id: ChannelId| settings.channels[id.0].name.as_str();
-        settings.endpoints.iter().map(|e| (name(e.channel), &e.address)).collect()
+        settings.endpoints.iter().map(|e| (name(e.channel().unwrap()), &e.address)).collect()
     }
 
     #[test]
@@ -564,7 +561,9 @@ performance: {max_clients: 7}
         };
         let taken = with("websocket_port: 1", "websocket_port: 1").unwrap_err().to_string();
         assert!(
-            taken.ends_with("sources[1].websocket_port: ws://0.0.0.0:1 is taken by sources[0].websocket_port already"),
+            taken.ends_with(
+                "sources[1].websocket_port: 0.0.0.0:1 is taken by sources[0].websocket_port already"
+            ),
             "{taken}"
         );
         let local = "websocket_port: 1, websocket_host: 127.0.0.1";

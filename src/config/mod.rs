@@ -66,7 +66,7 @@ mod tests {
     }
 
     fn addresses(settings: &Settings) -> Vec<(usize, String)> {
-        settings.endpoints.iter().map(|e| (e.channel.0, e.address.to_string())).collect()
+        settings.endpoints.iter().map(|e| (e.channel().unwrap().0, e.to_string())).collect()
     }
 
     fn at(channel: usize, address: &str) -> (usize, String) {
@@ -130,7 +130,7 @@ mod tests {
         let settings =
             settings(&text.replace("file:/run/secrets/token", "env:NO_SUCH_VARIABLE:-x"));
         assert_eq!(settings.channels.len(), 2);
-        assert_eq!(settings.endpoints.len(), 4);
+        assert_eq!(settings.endpoints.len(), 6, "the admin doors are endpoints, too");
         assert_eq!(settings.warnings, [""; 0]);
     }
 
@@ -217,7 +217,7 @@ performance: {reconnect_delay: 120, reconnect_max_attempts: 3}
         assert_eq!(addresses(&settings), [at(0, "ws://0.0.0.0:9001"), at(0, "unix:./feed.sock")]);
         let socket = Address::Unix { path: PathBuf::from("./feed.sock"), mode: 0o660 };
         assert_eq!(settings.endpoints[1].address, socket);
-        assert_eq!(settings.endpoints[1].channel, ChannelId(0));
+        assert_eq!(settings.endpoints[1].channel(), Some(ChannelId(0)));
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
-use super::settings::{Endpoint, Settings, Source};
+use super::settings::{Endpoint, Guests, MAX_VISITOR_OUTBOX_BYTES, MAX_VISITORS, Settings, Source};
 pub use super::value::rounded_size;
+use crate::codec::Wire;
+use crate::codec::request::MAX_BODY_BYTES;
 use crate::net::listener::Address;
 use crate::relay::MAX_CLIENT_OUTBOX_BYTES;
 use crate::relay::settings::{ChannelId, ChannelSettings, SourceId};
@@ -23,6 +25,9 @@ const SOURCE_BYTES: u64 = 192 * 1024;
 
 /// Bytes a client's outbox may grow to: answers, and the rest of a frame once begun.
 const OUTBOX_BYTES: u64 = 4 * MAX_CLIENT_OUTBOX_BYTES as u64;
+
+/// What is owed to a visitor of the admin doors, and its request; both buffers double when they grow.
+const WORST_VISITOR_BYTES: u64 = 2 * (MAX_VISITOR_OUTBOX_BYTES + MAX_BODY_BYTES) as u64;
 
 /// What a configuration comes to. `Display` tells it in some lines, without secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,16 +71,16 @@ impl Settings {
     fn channel_lines(&self, id: ChannelId, channel: &ChannelSettings) -> (String, Vec<String>) {
         let sources = self.source_names(channel).join(", ");
         let feed = format!("channel {}, fed by {sources}", channel.name);
-        let endpoints = self.endpoints_of(id).map(|endpoint| match &endpoint.address {
-            address @ Address::Tcp { .. } => address.to_string(),
-            address @ Address::Unix { mode, .. } => format!("{address} (mode {mode:04o})"),
+        let endpoints = self.endpoints_of(id).map(|endpoint| match endpoint.address {
+            Address::Tcp { .. } => endpoint.to_string(),
+            Address::Unix { mode, .. } => format!("{endpoint} (mode {mode:04o})"),
         });
         let clients = channel.max_clients;
         (feed, endpoints.map(|at| format!("{at}, at most {clients} clients")).collect())
     }
 
     fn endpoints_of(&self, id: ChannelId) -> impl Iterator<Item = &Endpoint> {
-        self.endpoints.iter().filter(move |endpoint| endpoint.channel == id)
+        self.endpoints.iter().filter(move |endpoint| endpoint.channel() == Some(id))
     }
 
     fn largest_message(&self, channel: &ChannelSettings) -> usize {
@@ -177,12 +182,21 @@ fn shares(settings: &Settings) -> Vec<Share> {
         });
     }
     for endpoint in &settings.endpoints {
-        let channel = &settings.channels[endpoint.channel.0];
+        let Some(ChannelId(channel)) = endpoint.channel() else { continue };
+        let channel = &settings.channels[channel];
         let clients = bytes(channel.max_clients);
         shares.push(Share {
-            what: format!("{clients} clients of {}", endpoint.address),
+            what: format!("{clients} clients of {endpoint}"),
             steady_bytes: clients * CLIENT_BYTES,
             worst_bytes: clients * worst_client_bytes(channel),
+        });
+    }
+    if settings.endpoints.iter().any(|endpoint| endpoint.guests == Guests::Operators) {
+        let visitors = bytes(MAX_VISITORS);
+        shares.push(Share {
+            what: format!("{visitors} visitors of the admin doors"),
+            steady_bytes: visitors * CLIENT_BYTES,
+            worst_bytes: visitors * WORST_VISITOR_BYTES,
         });
     }
     shares
@@ -195,10 +209,9 @@ fn worst_client_bytes(channel: &ChannelSettings) -> u64 {
 
 /// The wires that a channel is encoded for.
 fn wires(settings: &Settings, id: ChannelId) -> impl Iterator<Item = &'static str> {
-    let is_tcp = |endpoint: &Endpoint| matches!(endpoint.address, Address::Tcp { .. });
-    let tcp = settings.endpoints_of(id).any(is_tcp);
-    let unix = settings.endpoints_of(id).any(|endpoint| !is_tcp(endpoint));
-    tcp.then_some("WebSocket").into_iter().chain(unix.then_some("Unix"))
+    let speaks = |wire| settings.endpoints_of(id).any(|endpoint| endpoint.wire() == wire);
+    let (websocket, unix) = (speaks(Wire::WebSocket), speaks(Wire::Prefixed));
+    websocket.then_some("WebSocket").into_iter().chain(unix.then_some("Unix"))
 }
 
 fn bytes(size: usize) -> u64 {
@@ -236,6 +249,15 @@ rebroadcast: {unix_socket: {path: /tmp/all.sock}, read_only: true, max_clients: 
         assert_eq!(plan.worst_bytes(), PROGRAM_BYTES + backlogs + sources + clients);
         let steady = PROGRAM_BYTES + 3 * (MIB + marks) + 2 * SOURCE_BYTES + 210 * CLIENT_BYTES;
         assert_eq!(plan.steady_bytes(), steady);
+    }
+
+    #[test]
+    fn visitors_of_the_admin_doors_count_once() {
+        let settings = |admin: &str| parse(&format!("{TEXT}admin: {{{admin}}}\n")).unwrap().plan();
+        let both = settings("listen: 127.0.0.1:9464, unix_socket_path: /tmp/admin.sock");
+        assert_eq!(both.shares.last().unwrap().what, "64 visitors of the admin doors");
+        let more = both.worst_bytes() - parse(TEXT).unwrap().plan().worst_bytes();
+        assert_eq!(more, 64 * 2 * (4 + 1) * MIB);
     }
 
     #[test]

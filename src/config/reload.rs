@@ -3,7 +3,7 @@
 //! Sources and channels are the same when their names are, endpoints when their addresses are.
 //! Nothing is done here.
 
-use super::settings::{Endpoint, Settings, Source};
+use super::settings::{Endpoint, Guests, Settings, Source};
 use crate::codec::Wire;
 use crate::net::listener::Address;
 use crate::relay::reload::{Layout, Seat, Seats};
@@ -41,8 +41,12 @@ pub fn plan(old: &Settings, new: &Settings, seats: &Seats) -> Plan {
         redials: redials(old, new).map(|n| SourceId(source_places[n])).collect(),
         closed: closed_wires(old, new).map(|(id, wire)| (channel_at(id), wire)).collect(),
     };
+    let seat_guests = |guests: Guests| match guests {
+        Guests::Clients(channel) => Guests::Clients(channel_at(channel)),
+        Guests::Operators => Guests::Operators,
+    };
     let endpoints = new.endpoints.iter().map(|endpoint| Endpoint {
-        channel: channel_at(endpoint.channel),
+        guests: seat_guests(endpoint.guests),
         address: endpoint.address.clone(),
     });
     Plan { layout, sources, endpoints: endpoints.collect(), changes: changes(old, new) }
@@ -106,12 +110,12 @@ impl Settings {
     fn has_endpoint(&self, channel: &str, wire: Wire) -> bool {
         self.endpoints
             .iter()
-            .any(|endpoint| self.name_of(endpoint) == channel && wire_of(&endpoint.address) == wire)
+            .any(|endpoint| self.channel_of(endpoint) == Some(channel) && endpoint.wire() == wire)
     }
 
-    /// The name of the channel that an endpoint serves.
-    fn name_of(&self, endpoint: &Endpoint) -> &str {
-        &self.channels[endpoint.channel.0].name
+    /// The name of the channel that an endpoint's clients get.
+    fn channel_of(&self, endpoint: &Endpoint) -> Option<&str> {
+        endpoint.channel().map(|channel| self.channels[channel.0].name.as_str())
     }
 
     pub(super) fn source_names(&self, channel: &ChannelSettings) -> Vec<&str> {
@@ -135,11 +139,8 @@ fn changes(old: &Settings, new: &Settings) -> Vec<String> {
         changes.extend(endpoint_change(old, new, endpoint));
     }
     let gone = old.endpoints.iter().filter(|endpoint| new.endpoint(&endpoint.address).is_none());
-    changes.extend(gone.map(|endpoint| format!("{}: closed", endpoint.address)));
+    changes.extend(gone.map(|endpoint| format!("{endpoint}: closed")));
     changes.extend(have_changed(&if_differs(&old.coalesce, &new.coalesce, "coalesce")));
-    if old.admin != new.admin {
-        changes.push("admin: has changed, which needs a restart".to_owned());
-    }
     if old.log != new.log {
         changes.push("log: has changed, which needs a restart".to_owned());
     }
@@ -218,26 +219,22 @@ fn endpoint_change(
     new_settings: &Settings,
     new: &Endpoint,
 ) -> Option<String> {
-    let (address, channel) = (&new.address, new_settings.name_of(new));
-    let Some(old) = old_settings.endpoint(address) else {
-        return Some(format!("{address}: opened for channel {channel}"));
+    let channel = new_settings.channel_of(new);
+    let Some(old) = old_settings.endpoint(&new.address) else {
+        return Some(match channel {
+            Some(channel) => format!("{new}: opened for channel {channel}"),
+            None => format!("{new}: opened for operators"),
+        });
     };
-    match (&old.address, address) {
-        _ if old_settings.name_of(old) != channel => {
-            Some(format!("{address}: new clients get channel {channel}"))
-        }
+    match (&old.address, &new.address) {
+        _ if old_settings.channel_of(old) != channel => Some(match channel {
+            Some(channel) => format!("{new}: new clients get channel {channel}"),
+            None => format!("{new}: is for operators"),
+        }),
         (Address::Unix { mode: old, .. }, Address::Unix { mode, .. }) if old != mode => {
-            Some(format!("{address}: has mode {mode:04o}"))
+            Some(format!("{new}: has mode {mode:04o}"))
         }
         (Address::Tcp { .. } | Address::Unix { .. }, _) => None,
-    }
-}
-
-/// The wire that is spoken at an address.
-fn wire_of(address: &Address) -> Wire {
-    match address {
-        Address::Tcp { .. } => Wire::WebSocket,
-        Address::Unix { .. } => Wire::Prefixed,
     }
 }
 
@@ -301,7 +298,7 @@ sources:
         assert_eq!(plan.changes, [""; 0]);
         assert_eq!(names(&plan.layout), (vec!["a", "b"], vec!["a", "b"]));
         assert_eq!(plan.layout.channels[1].as_ref().unwrap().sources, [SourceId(1)]);
-        assert_eq!(plan.endpoints[0].channel, ChannelId(1));
+        assert_eq!(plan.endpoints[0].channel(), Some(ChannelId(1)));
     }
 
     #[test]
@@ -336,7 +333,7 @@ sources:
             |seats: &Seats| plan(&parse(OLD).unwrap(), &parse(&rename(OLD)).unwrap(), seats);
         let plan = plan_for(&seats());
         assert_eq!(names(&plan.layout), (vec!["-", "b", "c"], vec!["-", "b", "c"]));
-        assert_eq!(plan.endpoints[0].channel, ChannelId(2));
+        assert_eq!(plan.endpoints[0].channel(), Some(ChannelId(2)));
         let expected = [
             "source c: added, ws://a",
             "source a: removed",

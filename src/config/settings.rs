@@ -1,13 +1,20 @@
 //! A configuration that was checked and can be used.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use log::LevelFilter;
 
 use super::template::Template;
+use crate::codec::Wire;
 use crate::net::listener::Address;
 use crate::relay::settings::{ChannelId, ChannelSettings, SourceSettings};
+
+/// Visitors of the admin doors at most, at all of them together.
+pub const MAX_VISITORS: usize = 64;
+/// Bytes owed to a visitor of the admin doors, at most: a watcher that reads more slowly is let go.
+pub const MAX_VISITOR_OUTBOX_BYTES: usize = 4 * 1024 * 1024;
 
 /// All that a configuration asks for.
 #[derive(Clone, Debug)]
@@ -18,10 +25,8 @@ pub struct Settings {
     pub sources: Vec<Source>,
     /// Who gets what; `ChannelId(n)` is the n-th.
     pub channels: Vec<ChannelSettings>,
-    /// Where clients connect.
+    /// Where clients and operators connect.
     pub endpoints: Vec<Endpoint>,
-    /// Where operators look (TCP) and steer (Unix).
-    pub admin: Vec<Address>,
     /// What is said, and where.
     pub log: Log,
     /// How long a busy turn lingers before it reads; zero: never.
@@ -72,11 +77,53 @@ pub struct Source {
     pub ca_file: Option<PathBuf>,
 }
 
-/// One address where clients of a channel connect.
+/// One address to connect to.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
-    /// The channel they get.
-    pub channel: ChannelId,
+    /// Who is let in.
+    pub guests: Guests,
     /// Where to listen.
     pub address: Address,
+}
+
+/// Who is let in at an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guests {
+    /// Clients of a channel.
+    Clients(ChannelId),
+    /// Operators, who look (TCP) and steer (Unix).
+    Operators,
+}
+
+impl Endpoint {
+    /// The channel that its guests get, if they are clients.
+    pub fn channel(&self) -> Option<ChannelId> {
+        match self.guests {
+            Guests::Clients(channel) => Some(channel),
+            Guests::Operators => None,
+        }
+    }
+
+    /// What is spoken there if its guests are clients.
+    pub fn wire(&self) -> Wire {
+        match self.address {
+            Address::Tcp { .. } => Wire::WebSocket,
+            Address::Unix { .. } => Wire::Prefixed,
+        }
+    }
+
+    /// What comes before an address of this endpoint to make it a URL.
+    pub fn scheme(&self) -> &'static str {
+        match (&self.address, self.guests) {
+            (Address::Unix { .. }, _) => "",
+            (Address::Tcp { .. }, Guests::Clients(_)) => "ws://",
+            (Address::Tcp { .. }, Guests::Operators) => "http://",
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.scheme(), self.address)
+    }
 }

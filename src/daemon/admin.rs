@@ -8,24 +8,19 @@ use std::time::{Duration, Instant};
 
 use mio::Registry;
 
-use super::Error;
 use crate::codec::request::{Request, Response};
-use crate::net::listener::{Accepted, Address, Listener};
-use crate::net::passed::Passed;
+use crate::config::settings::{MAX_VISITOR_OUTBOX_BYTES, MAX_VISITORS};
+use crate::net::listener::Accepted;
 use crate::net::stream::Stream;
 use crate::reactor::inbox::Inbox;
 use crate::reactor::outbox::Outbox;
 use crate::reactor::table::{Key, Table};
 use crate::reactor::target::Target;
 
-/// Visitors at all doors together, at most.
-const MAX_VISITORS: usize = 64;
 /// A request is whole, and a connection used again, within this time.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// An answer is taken within this time.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Bytes owed to somebody who watches, at most: who reads more slowly is let go.
-const MAX_WATCH_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes read from one visitor in one turn.
 const READ_BYTES: usize = 64 * 1024;
 
@@ -38,20 +33,12 @@ pub(super) enum Access {
     Act,
 }
 
-/// All doors and all visitors.
+/// All visitors.
 #[derive(Debug, Default)]
 pub(super) struct Admin {
-    doors: Vec<Door>,
     visitors: Table<Visitor>,
     /// Visitors whose sockets have something, or to whom something is owed.
     ready: Vec<Key>,
-}
-
-#[derive(Debug)]
-struct Door {
-    listener: Listener,
-    access: Access,
-    is_ready: bool,
 }
 
 #[derive(Debug)]
@@ -75,71 +62,27 @@ enum Stage {
 }
 
 impl Admin {
-    /// Opens the doors of these addresses.
-    pub(super) fn open(
-        addresses: &[Address],
-        passed: &mut Passed,
-        registry: &Registry,
-    ) -> Result<Self, Error> {
-        let mut admin = Self::default();
-        for address in addresses {
-            let place = address.resolve().map_err(Error::Bind)?;
-            for mut listener in passed.bind(&place).map_err(Error::Bind)? {
-                let token = Target::Door(admin.doors.len()).token();
-                listener.register(registry, token).map_err(Error::System)?;
-                let access = match listener {
-                    Listener::Tcp(_) => Access::Read,
-                    Listener::Unix(..) => Access::Act,
-                };
-                admin.doors.push(Door { listener, access, is_ready: true });
-            }
+    /// Lets somebody in.
+    pub(super) fn enter(&mut self, accepted: Accepted, registry: &Registry, now: Instant) {
+        if self.visitors.len() == MAX_VISITORS {
+            log::warn!("admin: {MAX_VISITORS} visitors are there already, one is sent away");
+            return;
         }
-        Ok(admin)
-    }
-
-    pub(super) fn addresses(&self) -> impl Iterator<Item = String> {
-        self.doors.iter().map(|door| match &door.listener {
-            tcp @ Listener::Tcp(_) => tcp.local_address().replacen("ws:", "http:", 1),
-            unix @ Listener::Unix(..) => unix.local_address(),
-        })
-    }
-
-    /// Learns that somebody is at a door.
-    pub(super) fn knock(&mut self, place: usize) {
-        if let Some(door) = self.doors.get_mut(place) {
-            door.is_ready = true;
+        let (access, stream) = match accepted {
+            Accepted::Tcp(stream, _) => (Access::Read, stream),
+            Accepted::Unix(stream) => (Access::Act, stream),
+        };
+        let key = self.visitors.insert(Visitor::new(stream, access, now));
+        let visitor = self.visitors.get_mut(key).expect("just inserted");
+        if visitor.stream.register(registry, Target::Visitor(key).token()).is_err() {
+            self.visitors.remove(key);
         }
+        self.ready.push(key);
     }
 
     /// Learns that a visitor's socket is ready.
     pub(super) fn ready(&mut self, key: Key) {
         self.ready.push(key);
-    }
-
-    /// Lets in who is at the doors.
-    pub(super) fn accept(&mut self, registry: &Registry, now: Instant) {
-        for door in &mut self.doors {
-            while door.is_ready {
-                // Also when descriptors have run out: who knocks next makes it ready again.
-                let Ok(accepted) = door.listener.accept() else {
-                    door.is_ready = false;
-                    break;
-                };
-                let (Accepted::Tcp(stream, _) | Accepted::Unix(stream)) = accepted;
-                if self.visitors.len() == MAX_VISITORS {
-                    log::warn!(
-                        "admin: {MAX_VISITORS} visitors are there already, one is sent away"
-                    );
-                    continue;
-                }
-                let key = self.visitors.insert(Visitor::new(stream, door.access, now));
-                let visitor = self.visitors.get_mut(key).expect("just inserted");
-                if visitor.stream.register(registry, Target::Visitor(key).token()).is_err() {
-                    self.visitors.remove(key);
-                }
-                self.ready.push(key);
-            }
-        }
     }
 
     /// Reads those who are ready. The next whole request, and who asks it.
@@ -196,7 +139,7 @@ impl Admin {
             if visitor.stage != Stage::Watching {
                 continue;
             }
-            if visitor.outbox.len() + line.len() > MAX_WATCH_BYTES {
+            if visitor.outbox.len() + line.len() > MAX_VISITOR_OUTBOX_BYTES {
                 log::warn!("admin: somebody watches and reads too slowly, let go");
                 self.visitors.remove(key);
                 continue;
@@ -220,13 +163,13 @@ impl Admin {
     }
 
     pub(super) fn wake_at(&self, now: Instant) -> Option<Instant> {
-        if !self.ready.is_empty() || self.doors.iter().any(|door| door.is_ready) {
+        if !self.ready.is_empty() {
             return Some(now);
         }
         self.visitors.iter().filter_map(Visitor::deadline).min()
     }
 
-    /// Closes the doors and sees everyone off.
+    /// Sees everyone off.
     pub(super) fn close(&mut self) {
         *self = Self::default();
     }

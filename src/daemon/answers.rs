@@ -62,7 +62,7 @@ impl Daemon {
     }
 
     fn endpoints_of(&self, name: &str) -> Vec<String> {
-        let addresses = self.addresses().filter(|(channel, _)| *channel == name);
+        let addresses = self.addresses().filter(|(channel, _)| *channel == Some(name));
         addresses.map(|(_, address)| address).collect()
     }
 

@@ -1,4 +1,5 @@
-//! The open endpoints: accepting, within limits, also when descriptors run out.
+//! The open endpoints, of clients and of operators: accepting, within limits, also when descriptors
+//! run out.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -6,14 +7,10 @@ use std::time::{Duration, Instant};
 use mio::Registry;
 
 use super::Error;
-use crate::codec::Wire;
-use crate::config::settings::{self, Settings};
+use crate::config::settings::{self, Guests, Settings};
 use crate::net::listener::{Accepted, Address, Listener, Place};
 use crate::net::passed::Passed;
-use crate::net::stream::Stream;
 use crate::reactor::target::Target;
-use crate::relay::Peer;
-use crate::relay::settings::ChannelId;
 
 /// Connections accepted in one turn, at most.
 const ACCEPTS_PER_TURN: usize = 64;
@@ -29,22 +26,19 @@ pub(super) struct Listening {
     next_place: usize,
 }
 
-/// A new client, and what it came for.
+/// Who has connected, and where.
 #[derive(Debug)]
 pub(super) struct Arrival {
-    pub(super) stream: Stream,
-    pub(super) peer: Peer,
-    pub(super) channel: ChannelId,
-    pub(super) wire: Wire,
+    pub(super) accepted: Accepted,
+    pub(super) guests: Guests,
 }
 
 #[derive(Debug)]
 struct Endpoint {
+    settings: settings::Endpoint,
     /// The address as it is configured, which may stand for several listeners.
     place: Place,
     listener: Listener,
-    channel: ChannelId,
-    wire: Wire,
     /// Connections may wait to be accepted.
     is_ready: bool,
     /// No descriptor was left; tried again at this instant.
@@ -64,7 +58,7 @@ impl Listening {
         for endpoint in &settings.endpoints {
             let place = endpoint.address.resolve().map_err(Error::Bind)?;
             let listeners = passed.bind(&place).map_err(Error::Bind)?;
-            listening.seat(listeners, &place, endpoint.channel, registry)?;
+            listening.seat(listeners, endpoint, &place, registry)?;
         }
         Ok(listening)
     }
@@ -89,7 +83,7 @@ impl Listening {
                 *slot = None;
                 continue;
             };
-            endpoint.channel = wanted.channel;
+            endpoint.settings = wanted.clone();
             if let Some(place) = place_of(&wanted.address, places) {
                 endpoint.place = place.clone();
             }
@@ -97,9 +91,10 @@ impl Listening {
         Ok(())
     }
 
-    pub(super) fn addresses(&self) -> impl Iterator<Item = (ChannelId, String)> {
+    /// Who is let in at each open socket, and its address.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = (Guests, String)> {
         let open = self.endpoints.iter().flatten();
-        open.map(|endpoint| (endpoint.channel, endpoint.listener.local_address()))
+        open.map(|endpoint| (endpoint.settings.guests, endpoint.url()))
     }
 
     /// Learns that somebody has connected.
@@ -142,20 +137,20 @@ impl Listening {
     /// Opens all listeners of an address, or none. The tokens they got.
     fn open_at(
         &mut self,
+        endpoint: &settings::Endpoint,
         place: &Place,
-        channel: ChannelId,
         registry: &Registry,
     ) -> Result<Vec<usize>, Error> {
         let listeners = place.bind().map_err(Error::Bind)?;
-        self.seat(listeners, place, channel, registry)
+        self.seat(listeners, endpoint, place, registry)
     }
 
     /// Gives open sockets their places in the list.
     fn seat(
         &mut self,
         mut listeners: Vec<Listener>,
+        endpoint: &settings::Endpoint,
         place: &Place,
-        channel: ChannelId,
         registry: &Registry,
     ) -> Result<Vec<usize>, Error> {
         let free = (0..self.endpoints.len()).filter(|n| self.endpoints[*n].is_none());
@@ -168,7 +163,7 @@ impl Listening {
             if *slot == self.endpoints.len() {
                 self.endpoints.push(None);
             }
-            let endpoint = Endpoint::new(place.clone(), listener, channel);
+            let endpoint = Endpoint::new(endpoint.clone(), place.clone(), listener);
             self.endpoints[*slot] = Some(endpoint);
         }
         Ok(slots)
@@ -188,18 +183,18 @@ impl Listening {
                 continue;
             }
             let Some(place) = place_of(&endpoint.address, places) else { continue };
-            match self.open_at(place, endpoint.channel, registry) {
+            match self.open_at(endpoint, place, registry) {
                 Ok(opened) => moved.opened.extend(opened),
                 Err(_) if self.is_in_the_way(&endpoint.address, wanted) => {
-                    blocked.push((endpoint.channel, place));
+                    blocked.push((endpoint, place));
                 }
                 Err(error) => return Err(error),
             }
         }
         // All interfaces and one of them cannot have the same port: the old one goes first here.
-        for (channel, place) in blocked {
+        for (endpoint, place) in blocked {
             self.close_in_the_way(place.address(), wanted, moved);
-            moved.opened.extend(self.open_at(place, channel, registry)?);
+            moved.opened.extend(self.open_at(endpoint, place, registry)?);
         }
         Ok(())
     }
@@ -225,10 +220,10 @@ impl Listening {
     ) {
         for slot in &mut self.endpoints {
             let blocks = |open: &mut Endpoint| open.is_leaving(wanted) && open.has_port_of(address);
-            if let Some(Endpoint { place, channel, .. }) = slot.take_if(blocks)
-                && !moved.closed.iter().any(|(closed, _)| closed.address() == place.address())
+            if let Some(Endpoint { settings, place, .. }) = slot.take_if(blocks)
+                && !moved.closed.iter().any(|(closed, _)| closed.address == settings.address)
             {
-                moved.closed.push((place, channel));
+                moved.closed.push((settings, place));
             }
         }
     }
@@ -245,7 +240,7 @@ impl Listening {
                 && let Err(error) = endpoint.listener.set_mode(new)
             {
                 self.restore_modes();
-                return Err(Error::Mode(endpoint.listener.local_address(), error));
+                return Err(Error::Mode(endpoint.url(), error));
             }
         }
         Ok(())
@@ -265,8 +260,8 @@ impl Listening {
         for slot in moved.opened {
             self.endpoints[slot] = None;
         }
-        for (place, channel) in moved.closed {
-            if let Err(error) = self.open_at(&place, channel, registry) {
+        for (endpoint, place) in moved.closed {
+            if let Err(error) = self.open_at(&endpoint, &place, registry) {
                 log::error!("{error}; it was open until now");
             }
         }
@@ -278,8 +273,8 @@ impl Listening {
 struct Moved {
     /// Slots of new listeners.
     opened: Vec<usize>,
-    /// Places that had to be closed first.
-    closed: Vec<(Place, ChannelId)>,
+    /// What had to be closed first.
+    closed: Vec<(settings::Endpoint, Place)>,
 }
 
 fn place_of<'a>(address: &Address, places: &'a [Place]) -> Option<&'a Place> {
@@ -287,20 +282,13 @@ fn place_of<'a>(address: &Address, places: &'a [Place]) -> Option<&'a Place> {
 }
 
 impl Endpoint {
-    fn new(place: Place, listener: Listener, channel: ChannelId) -> Self {
-        let wire = match listener {
-            Listener::Tcp(_) => Wire::WebSocket,
-            Listener::Unix(..) => Wire::Prefixed,
-        };
-        Self {
-            place,
-            listener,
-            channel,
-            wire,
-            is_ready: true,
-            retry_at: None,
-            has_complained: false,
-        }
+    fn new(settings: settings::Endpoint, place: Place, listener: Listener) -> Self {
+        Self { settings, place, listener, is_ready: true, retry_at: None, has_complained: false }
+    }
+
+    /// The address of its listener, for people to connect to.
+    fn url(&self) -> String {
+        format!("{}{}", self.settings.scheme(), self.listener.local_address())
     }
 
     /// This endpoint among those that are wanted.
@@ -331,7 +319,7 @@ impl Endpoint {
             match self.listener.accept() {
                 Ok(accepted) => {
                     self.retry_at = None;
-                    return Some(self.arrival(accepted));
+                    return Some(Arrival { accepted, guests: self.settings.guests });
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.is_ready = false;
@@ -348,7 +336,7 @@ impl Endpoint {
 
     fn wait_for_descriptors(&mut self, error: &io::Error, now: Instant) {
         if !std::mem::replace(&mut self.has_complained, true) {
-            let (address, seconds) = (self.listener.local_address(), RETRY.as_secs());
+            let (address, seconds) = (self.url(), RETRY.as_secs());
             log::error!(
                 "{address}: cannot accept ({error}), retried every {seconds} s; those who are \
                  connected are served on; see LimitNOFILE or ulimit -n"
@@ -361,15 +349,7 @@ impl Endpoint {
     fn descriptors_are_back(&mut self) {
         self.retry_at = None;
         if std::mem::take(&mut self.has_complained) {
-            log::info!("{}: accepts again", self.listener.local_address());
+            log::info!("{}: accepts again", self.url());
         }
-    }
-
-    fn arrival(&self, accepted: Accepted) -> Arrival {
-        let (stream, peer) = match accepted {
-            Accepted::Tcp(stream, address) => (stream, Peer::Tcp(address)),
-            Accepted::Unix(stream) => (stream, Peer::Unix),
-        };
-        Arrival { stream, peer, channel: self.channel, wire: self.wire }
     }
 }

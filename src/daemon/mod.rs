@@ -27,9 +27,10 @@ use self::notify::Notify;
 use self::reloading::{Reading, Reloading};
 use self::signals::Signal;
 use self::watch::Watch;
+use crate::codec::Wire;
 use crate::config;
-use crate::config::settings::Settings;
-use crate::net::listener::BindError;
+use crate::config::settings::{Guests, Settings};
+use crate::net::listener::{Accepted, BindError};
 use crate::net::passed::Passed;
 use crate::net::stream::Stream;
 use crate::observe::histogram::Recorder;
@@ -38,6 +39,7 @@ use crate::reactor::mailbox::{Mailbox, Post};
 use crate::reactor::poller::{Pace, Poller, Readiness};
 use crate::reactor::table::Key;
 use crate::reactor::target::Target;
+use crate::relay::settings::ChannelId;
 use crate::relay::{Command, Outcome, Peer, Relay};
 
 /// A turn that read so much from sources does not linger: its batch is large enough.
@@ -103,7 +105,6 @@ impl Daemon {
         let sources = settings.sources.iter().map(|source| source.relay.clone()).collect();
         let relay = Relay::new(settings.channels.clone(), sources, fastrand::u64(..));
         let dialing = Dialing::new(settings.sources.clone(), mailbox.post());
-        let admin = Admin::open(&settings.admin, &mut passed, poller.registry())?;
         passed.dismiss();
         let mailbox_post = mailbox.post();
         Ok(Self {
@@ -113,7 +114,7 @@ impl Daemon {
             listening,
             dialing,
             reloading: Reloading::new(mailbox_post),
-            admin,
+            admin: Admin::default(),
             watch: Watch::new(lines),
             notify: Notify::from_env(),
             events: Vec::new(),
@@ -130,21 +131,18 @@ impl Daemon {
         self.mailbox.post()
     }
 
-    /// The channel and the address of each open socket, for people to connect to.
-    pub fn addresses(&self) -> impl Iterator<Item = (&str, String)> {
-        self.listening
-            .addresses()
-            .map(|(channel, address)| (self.relay.channel_name(channel), address))
+    /// The channel and the address of each open socket, for people to connect to. Those without a
+    /// channel are for operators.
+    pub fn addresses(&self) -> impl Iterator<Item = (Option<&str>, String)> {
+        self.listening.addresses().map(|(guests, address)| match guests {
+            Guests::Clients(channel) => (Some(self.relay.channel_name(channel)), address),
+            Guests::Operators => (None, address),
+        })
     }
 
     /// Watches the relay from this process: a snapshot a second, and the log's lines.
     pub fn watch(&mut self) -> Receiver<Event> {
         self.watch.join()
-    }
-
-    /// Where operators look and steer.
-    pub fn admin_addresses(&self) -> impl Iterator<Item = String> {
-        self.admin.addresses()
     }
 
     /// Relays until it is told to stop, or nothing is left to relay.
@@ -186,7 +184,6 @@ impl Daemon {
 
     /// Answers operators, and tells those who watch what is going on, once a second.
     fn serve_visitors(&mut self, now: Instant) {
-        self.admin.accept(self.poller.registry(), now);
         self.answer_visitors(now);
         self.admin.expire(now);
         while let Some(line) = self.watch.next_line() {
@@ -249,7 +246,6 @@ impl Daemon {
                         self.open_source(connected, now);
                     }
                 }
-                Target::Door(place) => self.admin.knock(place),
                 Target::Visitor(key) => self.admin.ready(key),
                 Target::Conn(key) => {
                     if readiness.writable {
@@ -266,10 +262,21 @@ impl Daemon {
     }
 
     fn accept(&mut self, now: Instant) {
-        while let Some(Arrival { stream, peer, channel, wire }) = self.listening.accept(now) {
-            if let Some(key) = self.relay.open_client(stream, channel, wire, peer, now) {
-                self.register(key, Stream::register, now);
+        while let Some(Arrival { accepted, guests }) = self.listening.accept(now) {
+            match guests {
+                Guests::Clients(channel) => self.open_client(accepted, channel, now),
+                Guests::Operators => self.admin.enter(accepted, self.poller.registry(), now),
             }
+        }
+    }
+
+    fn open_client(&mut self, accepted: Accepted, channel: ChannelId, now: Instant) {
+        let (stream, wire, peer) = match accepted {
+            Accepted::Tcp(stream, address) => (stream, Wire::WebSocket, Peer::Tcp(address)),
+            Accepted::Unix(stream) => (stream, Wire::Prefixed, Peer::Unix),
+        };
+        if let Some(key) = self.relay.open_client(stream, channel, wire, peer, now) {
+            self.register(key, Stream::register, now);
         }
     }
 

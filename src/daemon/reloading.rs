@@ -101,10 +101,9 @@ impl Daemon {
         }
         let mut changes = plan.changes;
         changes.extend(memory_change(&self.settings, &settings));
-        // These are as they were at the start, and differ from the file until a restart.
-        let admin = std::mem::take(&mut self.settings.admin);
+        // It is as it was at the start, and differs from the file until a restart.
         let log = std::mem::take(&mut self.settings.log);
-        self.settings = Settings { admin, log, ..settings };
+        self.settings = Settings { log, ..settings };
         Ok(changes)
     }
 }

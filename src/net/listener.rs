@@ -1,4 +1,4 @@
-//! Where clients connect: TCP and Unix sockets.
+//! Where others connect to us: TCP and Unix sockets.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -21,14 +21,14 @@ const ACCEPT_QUEUE: i32 = 1024;
 /// A configured address to listen at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// A TCP port; clients speak WebSocket.
+    /// A TCP port.
     Tcp {
         /// A name or an address; `0.0.0.0` and `::` are all interfaces.
         host: String,
         /// 0 lets the system choose.
         port: u16,
     },
-    /// A Unix socket; clients speak length-prefixed messages.
+    /// A Unix socket.
     Unix {
         /// Where the socket file is made.
         path: PathBuf,
@@ -44,7 +44,7 @@ pub struct Place {
     numbers: Vec<SocketAddr>,
 }
 
-/// An open socket that accepts clients. A socket file that it made goes when it is dropped.
+/// An open socket that accepts connections. A socket file that it made goes when it is dropped.
 #[derive(Debug)]
 pub enum Listener {
     /// TCP.
@@ -178,12 +178,12 @@ impl Listener {
         }
     }
 
-    /// The address that clients can use, with the port that the system chose.
+    /// The address that guests can use, with the port that the system chose.
     pub fn local_address(&self) -> String {
         match self {
             Self::Tcp(listener) => match listener.local_addr() {
-                Ok(address) => format!("ws://{address}"),
-                Err(_) => "ws://?".to_owned(),
+                Ok(address) => address.to_string(),
+                Err(_) => "?".to_owned(),
             },
             Self::Unix(_, file) => format!("unix:{}", file.path.display()),
         }
@@ -295,8 +295,8 @@ impl Drop for SocketFile {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { host, port } if host.contains(':') => write!(f, "ws://[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(f, "ws://{host}:{port}"),
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
             Self::Unix { path, .. } => write!(f, "unix:{}", path.display()),
         }
     }

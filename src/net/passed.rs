@@ -47,7 +47,7 @@ impl Passed {
     pub fn dismiss(self) {
         let tcp = self.tcp.iter().filter_map(|listener| listener.local_addr().ok());
         let unix = self.unix.iter().filter_map(|listener| listener.local_addr().ok());
-        let tcp = tcp.map(|address| format!("ws://{address}"));
+        let tcp = tcp.map(|address| address.to_string());
         let unix =
             unix.filter_map(|address| Some(format!("unix:{}", address.as_pathname()?.display())));
         for address in tcp.chain(unix) {

@@ -25,8 +25,6 @@ pub enum Target {
     Dial(Key),
     /// A connection.
     Conn(Key),
-    /// A listener for operators, by its place in the list.
-    Door(usize),
     /// An operator's connection.
     Visitor(Key),
 }
@@ -39,8 +37,7 @@ impl Target {
             Self::Listener(index) => (1, index, 0),
             Self::Dial(key) => (2, key.index as usize, key.stamp),
             Self::Conn(key) => (3, key.index as usize, key.stamp),
-            Self::Door(index) => (4, index, 0),
-            Self::Visitor(key) => (5, key.index as usize, key.stamp),
+            Self::Visitor(key) => (4, key.index as usize, key.stamp),
         };
         let stamp = (stamp & STAMP_MASK) as usize;
         Token((stamp << (KIND_BITS + INDEX_BITS)) | ((index & INDEX_MASK) << KIND_BITS) | kind)
@@ -59,7 +56,6 @@ impl Target {
             1 => Self::Listener(index),
             2 => Self::Dial(key()),
             3 => Self::Conn(key()),
-            4 => Self::Door(index),
             _ => Self::Visitor(key()),
         }
     }
@@ -79,7 +75,7 @@ mod tests {
                 table.remove(key);
             }
             let keyed = [Target::Conn(key), Target::Dial(key), Target::Visitor(key)];
-            for target in keyed.into_iter().chain([Target::Listener(n), Target::Door(n)]) {
+            for target in keyed.into_iter().chain([Target::Listener(n)]) {
                 assert_eq!(Target::of(target.token()), target);
             }
         }

@@ -5,6 +5,8 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
+use rustix::process::Signal;
+
 use crate::peer::Service;
 use crate::program::{Folder, Port, Program, WAIT, ended, feed, veylor};
 
@@ -52,4 +54,27 @@ fn source_is_sent_to_whatever_its_name() {
         ended(send.arg("send").args(["a/b c?%41ü", "hello", "--socket"]).arg(&path));
     assert_eq!(code, 0, "{said}");
     assert_eq!(source.text(), "hello");
+}
+
+#[test]
+fn doors_open_and_close_at_a_reload() {
+    let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
+    let sources = feed(&service.url(), &port, "");
+    let (path, config) = with_door(&folder, &sources);
+    let program = Program::run(&folder, &sources);
+    assert!(!path.exists());
+
+    let tcp = Port::free();
+    let reload = |config: &str, words: &str| {
+        folder.write("config.yaml", config);
+        program.signal(Signal::HUP);
+        program.wait_for(words);
+    };
+    reload(&config, &format!("unix:{}: opened for operators", path.display()));
+    assert!(answered(&path, "GET /healthz HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 200 "));
+    let listen = format!("admin: {{listen: \"127.0.0.1:{tcp}\"}}\n");
+    reload(&(sources + &listen), &format!("http://127.0.0.1:{tcp}: opened for operators"));
+    program.wait_for(&format!("unix:{}: closed", path.display()));
+    assert!(!path.exists());
+    std::net::TcpStream::connect(("127.0.0.1", tcp.number)).unwrap();
 }

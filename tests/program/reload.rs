@@ -125,7 +125,7 @@ fn port_that_is_taken_changes_nothing() {
             .replace("name: other", "name: third")
             .replace(&format!("port: {free}"), &format!("port: {}", taken.address().port()));
     let config = relayed.config();
-    relayed.reload(&(config + &more + QUICK), "reload: nothing is changed: cannot listen at ws://");
+    relayed.reload(&(config + &more + QUICK), "reload: nothing is changed: cannot listen at ");
     relayed.program.wait_for("is another veylor running?");
     assert!(!path.exists(), "what was opened before it is closed again");
     assert!(std::net::TcpStream::connect(("127.0.0.1", free.number)).is_err());

@@ -99,7 +99,7 @@ fn port_in_use_is_told() {
     let _listener = TcpListener::bind(("127.0.0.1", port.number)).unwrap();
     let (code, stderr) = start(&folder, &port);
     assert_eq!(code, 3, "{stderr}");
-    let expected = format!("veylor: cannot listen at ws://127.0.0.1:{port}: ");
+    let expected = format!("veylor: cannot listen at 127.0.0.1:{port}: ");
     assert!(stderr.contains(&expected) && stderr.contains("is another veylor running?"));
     assert!(!folder.join("feed.sock").exists(), "the socket of an endpoint opened before stays");
 }
