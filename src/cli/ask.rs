@@ -85,7 +85,7 @@ pub(super) fn disconnect(args: &Disconnect) -> Result<(), Failure> {
 
 /// Has the configuration read again.
 pub(super) fn reload(args: &Reload) -> Result<(), Failure> {
-    print(&args.socket.post("/api/reload", b"")?)
+    print(&args.socket.post_and_wait("/api/reload")?)
 }
 
 /// Sends a message, or each line of stdin, to a source.

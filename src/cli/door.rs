@@ -13,6 +13,8 @@ use super::Failure;
 pub(super) const DEFAULT_SOCKET: &str = "/run/veylor/admin.sock";
 /// A relay that turns answers in no time.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// It may have to read files and ask name servers first.
+const WORK_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Which relay is meant.
 #[derive(Debug, clap::Args)]
@@ -31,19 +33,23 @@ impl Socket {
 
     /// What the relay answers to a question.
     pub(super) fn get(&self, path: &str) -> Result<String, Failure> {
-        self.ask("GET", path, b"")
+        self.ask("GET", path, b"", TIMEOUT)
     }
 
     /// What the relay answers to a wish.
     pub(super) fn post(&self, path: &str, body: &[u8]) -> Result<String, Failure> {
-        self.ask("POST", path, body)
+        self.ask("POST", path, body, TIMEOUT)
+    }
+
+    /// What the relay answers when it has done some work.
+    pub(super) fn post_and_wait(&self, path: &str) -> Result<String, Failure> {
+        self.ask("POST", path, b"", WORK_TIMEOUT)
     }
 
     /// The lines that the relay sends until it ends or this end is dropped.
     #[cfg(feature = "tui")]
     pub(super) fn lines(&self, path: &str) -> Result<impl BufRead + use<>, Failure> {
-        let mut stream = self.connect()?;
-        stream.set_read_timeout(None).map_err(|error| self.unreachable(error))?;
+        let mut stream = self.connect(None)?;
         let mut answer = self.request(&mut stream, "GET", path, b"")?;
         let status = self.head(&mut answer)?;
         if status != 200 {
@@ -52,8 +58,14 @@ impl Socket {
         Ok(answer)
     }
 
-    fn ask(&self, method: &str, path: &str, body: &[u8]) -> Result<String, Failure> {
-        let mut stream = self.connect()?;
+    fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        body: &[u8],
+        timeout: Duration,
+    ) -> Result<String, Failure> {
+        let mut stream = self.connect(Some(timeout))?;
         let mut answer = self.request(&mut stream, method, path, body)?;
         let status = self.head(&mut answer)?;
         let mut text = String::new();
@@ -64,10 +76,11 @@ impl Socket {
         }
     }
 
-    fn connect(&self) -> Result<UnixStream, Failure> {
-        let stream = UnixStream::connect(&self.socket).map_err(|error| self.unreachable(error))?;
-        stream.set_read_timeout(Some(TIMEOUT)).map_err(|error| self.unreachable(error))?;
-        Ok(stream)
+    /// Connects. Nothing is waited for longer than `timeout`.
+    fn connect(&self, timeout: Option<Duration>) -> Result<UnixStream, Failure> {
+        let connected = UnixStream::connect(&self.socket)
+            .and_then(|stream| stream.set_read_timeout(timeout).map(|()| stream));
+        connected.map_err(|error| self.unreachable(error))
     }
 
     fn request(

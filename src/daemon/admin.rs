@@ -10,16 +10,18 @@ use mio::Registry;
 
 use crate::codec::request::{Request, Response};
 use crate::config::settings::{MAX_VISITOR_OUTBOX_BYTES, MAX_VISITORS};
-use crate::net::listener::Accepted;
+use crate::net::listener::{Accepted, Address};
 use crate::net::stream::Stream;
 use crate::reactor::inbox::Inbox;
 use crate::reactor::outbox::Outbox;
 use crate::reactor::table::{Key, Table};
 use crate::reactor::target::Target;
 
-/// A request is whole, and a connection used again, within this time.
+/// The first request is whole within this time.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// An answer is taken within this time.
+/// An answer that takes others' work is there within this time.
+const WORK_TIMEOUT: Duration = Duration::from_mins(1);
+/// An answer is taken, and the next request whole, within this time.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes read from one visitor in one turn.
 const READ_BYTES: usize = 64 * 1024;
@@ -33,12 +35,24 @@ pub(super) enum Access {
     Act,
 }
 
+impl Access {
+    /// What may be done at a door: TCP has no password, a Unix socket has its mode.
+    pub(super) fn at(address: &Address) -> Self {
+        match address {
+            Address::Tcp { .. } => Self::Read,
+            Address::Unix { .. } => Self::Act,
+        }
+    }
+}
+
 /// All visitors.
 #[derive(Debug, Default)]
 pub(super) struct Admin {
     visitors: Table<Visitor>,
     /// Visitors whose sockets have something, or to whom something is owed.
     ready: Vec<Key>,
+    /// Those of them who have had their share of this turn.
+    next_turn: Vec<Key>,
 }
 
 #[derive(Debug)]
@@ -55,10 +69,22 @@ struct Visitor {
 enum Stage {
     /// Requests come and are answered.
     Serving,
+    /// The answer to a request is being worked on; what follows waits.
+    Waiting,
     /// It gets events until it goes.
     Watching,
     /// It goes when it has its answer.
     Leaving,
+}
+
+/// What a visitor that was ready brings.
+enum Next {
+    /// A request that is all there.
+    Request(Request),
+    /// More to read in the next turn: others have theirs first.
+    Turn,
+    /// Nothing before its socket tells of it, or its answer is there.
+    Event,
 }
 
 impl Admin {
@@ -68,9 +94,9 @@ impl Admin {
             log::warn!("admin: {MAX_VISITORS} visitors are there already, one is sent away");
             return;
         }
-        let (access, stream) = match accepted {
-            Accepted::Tcp(stream, _) => (Access::Read, stream),
-            Accepted::Unix(stream) => (Access::Act, stream),
+        let (stream, access) = match accepted {
+            Accepted::Tcp(stream, _) => (stream, Access::Read),
+            Accepted::Unix(stream) => (stream, Access::Act),
         };
         let key = self.visitors.insert(Visitor::new(stream, access, now));
         let visitor = self.visitors.get_mut(key).expect("just inserted");
@@ -86,18 +112,20 @@ impl Admin {
     }
 
     /// Reads those who are ready. The next whole request, and who asks it.
-    pub(super) fn next_request(&mut self, now: Instant) -> Option<(Key, Access, Request)> {
+    pub(super) fn next_request(&mut self) -> Option<(Key, Access, Request)> {
         while let Some(key) = self.ready.last().copied() {
             if let Some(visitor) = self.visitors.get_mut(key) {
-                match visitor.next_request(now) {
-                    Ok(Some(request)) => return Some((key, visitor.access, request)),
-                    Ok(None) => {}
+                match visitor.next() {
+                    Ok(Next::Request(request)) => return Some((key, visitor.access, request)),
+                    Ok(Next::Turn) => self.next_turn.push(key),
+                    Ok(Next::Event) => {}
                     Err(_) => drop(self.visitors.remove(key)),
                 }
             }
             self.ready.pop();
             self.flush(key);
         }
+        std::mem::swap(&mut self.ready, &mut self.next_turn);
         None
     }
 
@@ -112,8 +140,30 @@ impl Admin {
         let Some(visitor) = self.visitors.get_mut(key) else { return };
         response.send(request, &mut visitor.outbox);
         visitor.until = now + ANSWER_TIMEOUT;
-        if !request.keeps_alive {
-            visitor.stage = Stage::Leaving;
+        if visitor.stage == Stage::Waiting {
+            self.ready.push(key);
+        }
+        visitor.stage = if request.keeps_alive { Stage::Serving } else { Stage::Leaving };
+    }
+
+    /// Keeps whoever asked waiting for its answer.
+    pub(super) fn keep_waiting(&mut self, key: Key, now: Instant) {
+        let Some(visitor) = self.visitors.get_mut(key) else { return };
+        visitor.stage = Stage::Waiting;
+        visitor.until = now + WORK_TIMEOUT;
+    }
+
+    /// Sees those off who came by doors that are closed now, when they have their answers.
+    pub(super) fn keep_only(&mut self, is_open: impl Fn(Access) -> bool) {
+        let keys: Vec<_> = self.visitors.keys().collect();
+        for key in keys {
+            if let Some(visitor) = self.visitors.get_mut(key)
+                && !is_open(visitor.access)
+                && visitor.stage != Stage::Waiting
+            {
+                visitor.stage = Stage::Leaving;
+                self.flush(key);
+            }
         }
     }
 
@@ -195,20 +245,28 @@ impl Visitor {
         }
     }
 
-    fn next_request(&mut self, now: Instant) -> io::Result<Option<Request>> {
+    fn next(&mut self) -> io::Result<Next> {
         let mut budget = READ_BYTES;
         loop {
             self.flush()?;
-            if self.stage == Stage::Serving && self.outbox.is_empty() {
-                match Request::take(&mut self.inbox) {
-                    Ok(Some(request)) => return Ok(Some(request)),
+            match self.stage {
+                // It is read on when it has its answer, and what it was told before.
+                Stage::Waiting => return Ok(Next::Event),
+                Stage::Serving if !self.outbox.is_empty() => return Ok(Next::Event),
+                Stage::Serving => match Request::take(&mut self.inbox) {
+                    Ok(Some(request)) => return Ok(Next::Request(request)),
                     Ok(None) => {}
                     Err(refusal) => {
                         refusal.send(&mut self.outbox);
                         self.stage = Stage::Leaving;
                         continue;
                     }
-                }
+                },
+                // What it says is of no interest.
+                Stage::Watching | Stage::Leaving => drop(self.inbox.take(self.inbox.len())),
+            }
+            if budget == 0 {
+                return Ok(Next::Turn);
             }
             match self.inbox.fill(&mut self.stream) {
                 Ok(0) if self.outbox.is_empty() => {
@@ -217,20 +275,11 @@ impl Visitor {
                 // It says no more, and still hears the answer.
                 Ok(0) => {
                     self.stage = Stage::Leaving;
-                    return Ok(None);
+                    return Ok(Next::Event);
                 }
                 Ok(count) => budget = budget.saturating_sub(count),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Next::Event),
                 Err(error) => return Err(error),
-            }
-            if self.stage != Stage::Serving {
-                // What a watcher says is of no interest.
-                self.inbox.take(self.inbox.len());
-            } else if self.outbox.is_empty() {
-                self.until = now + REQUEST_TIMEOUT;
-            }
-            if budget == 0 {
-                return Err(io::ErrorKind::InvalidData.into());
             }
         }
     }

@@ -22,15 +22,18 @@ pub(super) enum Answer {
     Whole(Response),
     /// It is answered with events from now on, after these.
     Watch(Response),
+    /// It is answered when the configuration was read again.
+    Reload,
 }
 
 impl Daemon {
     /// Answers those who ask at the doors.
     pub(super) fn answer_visitors(&mut self, now: Instant) {
-        while let Some((key, access, request)) = self.admin.next_request(now) {
+        while let Some((key, access, request)) = self.admin.next_request() {
             match self.answer(&request, access, now) {
                 Answer::Whole(response) => self.admin.answer(key, &request, &response, now),
                 Answer::Watch(response) => self.admin.watch(key, &response, now),
+                Answer::Reload => self.begin_reload(Some((key, request)), now),
             }
         }
     }
@@ -84,10 +87,7 @@ impl Daemon {
             ("POST", ["api", ..]) if access == Access::Read => {
                 Response::text(403, "this door only reads; acting takes the Unix socket")
             }
-            ("POST", ["api", "reload"]) => {
-                self.begin_reload();
-                Response::text(202, "the configuration is read again; the log says what came of it")
-            }
+            ("POST", ["api", "reload"]) => return Answer::Reload,
             ("POST", ["api", "clients", id, "disconnect"]) => self.disconnect(id, now),
             ("POST", ["api", "sources", name, "send"]) => {
                 self.send(&percent_decoded(name), request)

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use mio::Registry;
 
 use super::Error;
+use super::admin::Access;
 use crate::config::settings::{self, Guests, Settings};
 use crate::net::listener::{Accepted, Address, Listener, Place};
 use crate::net::passed::Passed;
@@ -95,6 +96,13 @@ impl Listening {
     pub(super) fn addresses(&self) -> impl Iterator<Item = (Guests, String)> {
         let open = self.endpoints.iter().flatten();
         open.map(|endpoint| (endpoint.settings.guests, endpoint.url()))
+    }
+
+    /// What may be done at the open doors of operators.
+    pub(super) fn doors(&self) -> impl Iterator<Item = Access> {
+        let open = self.endpoints.iter().flatten();
+        let doors = open.filter(|endpoint| endpoint.settings.guests == Guests::Operators);
+        doors.map(|endpoint| Access::at(&endpoint.settings.address))
     }
 
     /// Learns that somebody has connected.

@@ -318,8 +318,8 @@ impl Daemon {
                 Letter::Disconnect(id) => {
                     self.relay.disconnect_client(id, now);
                 }
-                Letter::Signal(Signal::Reload) => self.begin_reload(),
-                Letter::Reloaded(reading) => self.end_reload(reading, now),
+                Letter::Signal(Signal::Reload) => self.begin_reload(None, now),
+                Letter::Reloaded(reading) => self.take_reading(reading, now),
                 Letter::Resolved(attempt, resolved) => {
                     if let Some((source, why)) = self.dialing.resolved(attempt, resolved, now) {
                         self.relay.dial_failed(source, &why, now);

@@ -1,10 +1,12 @@
-//! Reading the configuration again: off the loop, one reading at a time, all or nothing.
+//! Reading the configuration again: off the loop, one reading at a time, all or nothing. Who asked
+//! for it at a door hears what came of it.
 
 use std::fmt;
 use std::path::Path;
 use std::time::Instant;
 
 use super::{Daemon, Letter};
+use crate::codec::request::{Request, Response};
 use crate::config;
 use crate::config::plan::rounded_size;
 use crate::config::reload;
@@ -12,12 +14,17 @@ use crate::config::settings::Settings;
 use crate::net::listener::{BindError, Place};
 use crate::net::resolver;
 use crate::reactor::mailbox::Post;
+use crate::reactor::table::Key;
 
 /// How far a reload is.
 #[derive(Debug)]
 pub(super) struct Reloading {
     post: Post<Letter>,
     stage: Stage,
+    /// Visitors who wait for what comes of the reading under way.
+    asked: Vec<(Key, Request)>,
+    /// Visitors who wait for the reading after it.
+    asked_since: Vec<(Key, Request)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,28 +58,55 @@ pub(super) enum ReloadError {
 }
 
 impl Daemon {
-    /// Has the configuration read again. The answer comes as a letter.
-    pub(super) fn begin_reload(&mut self) {
+    /// Has the configuration read again, for a visitor or for a signal. The answer comes as a
+    /// letter.
+    pub(super) fn begin_reload(&mut self, visitor: Option<(Key, Request)>, now: Instant) {
+        if let Some((key, _)) = visitor {
+            self.admin.keep_waiting(key, now);
+        }
         self.notify.reloading();
-        if let Err(error) = self.reloading.begin(self.settings.file.as_deref()) {
-            error.log();
-            self.notify.ready();
+        if let Err(error) = self.reloading.begin(self.settings.file.as_deref(), visitor) {
+            self.end_reload(Err(error), now);
         }
     }
 
-    /// Takes a configuration in that was read, and says what came of it.
-    pub(super) fn end_reload(
+    /// Takes a configuration in that was read.
+    pub(super) fn take_reading(
         &mut self,
         reading: Result<Box<Reading>, config::Error>,
         now: Instant,
     ) {
-        match reading.map_err(ReloadError::Config).and_then(|read| self.reload(*read, now)) {
-            Ok(changes) if changes.is_empty() => log::info!("reload: nothing has changed"),
-            Ok(changes) => changes.iter().for_each(|change| log::info!("reload: {change}")),
-            Err(error) => error.log(),
+        let reloaded =
+            reading.map_err(ReloadError::Config).and_then(|read| self.reload(*read, now));
+        self.end_reload(reloaded, now);
+    }
+
+    /// Says what came of a reload.
+    fn end_reload(&mut self, reloaded: Result<Vec<String>, ReloadError>, now: Instant) {
+        let response = match reloaded {
+            Ok(changes) if changes.is_empty() => {
+                log::info!("reload: nothing has changed");
+                Response::text(200, "nothing has changed")
+            }
+            Ok(changes) => {
+                for change in &changes {
+                    log::info!("reload: {change}");
+                }
+                Response::text(200, &changes.join("\n"))
+            }
+            Err(error) => {
+                error.log();
+                error.response()
+            }
+        };
+        let (is_outdated, asked) = self.reloading.end();
+        for (key, request) in asked {
+            self.admin.answer(key, &request, &response, now);
         }
-        if self.reloading.end() {
-            self.begin_reload();
+        let doors: Vec<_> = self.listening.doors().collect();
+        self.admin.keep_only(|access| doors.contains(&access));
+        if is_outdated {
+            self.begin_reload(None, now);
         } else {
             self.notify.ready();
         }
@@ -110,17 +144,23 @@ impl Daemon {
 
 impl Reloading {
     pub(super) fn new(post: Post<Letter>) -> Self {
-        Self { post, stage: Stage::Idle }
+        Self { post, stage: Stage::Idle, asked: Vec::new(), asked_since: Vec::new() }
     }
 
     /// Begins to read a file, or has it read again when the reading of now is done.
-    fn begin(&mut self, file: Option<&Path>) -> Result<(), ReloadError> {
-        let file = file.ok_or(ReloadError::NoFile)?.to_owned();
+    fn begin(
+        &mut self,
+        file: Option<&Path>,
+        visitor: Option<(Key, Request)>,
+    ) -> Result<(), ReloadError> {
         if self.stage != Stage::Idle {
             self.stage = Stage::Outdated;
+            self.asked_since.extend(visitor);
             log::debug!("reload: asked for again, done after the one under way");
             return Ok(());
         }
+        self.asked.extend(visitor);
+        let file = file.ok_or(ReloadError::NoFile)?.to_owned();
         let post = self.post.clone();
         resolver::spawn(move || post.send(Letter::Reloaded(read(&file))))
             .map_err(|error| ReloadError::Daemon(super::Error::System(error)))?;
@@ -128,9 +168,11 @@ impl Reloading {
         Ok(())
     }
 
-    /// Learns that a thread has read. Says whether it is to be read again.
-    fn end(&mut self) -> bool {
-        std::mem::replace(&mut self.stage, Stage::Idle) == Stage::Outdated
+    /// Learns that a reading is done. Whether another is wanted, and who waited for this one.
+    fn end(&mut self) -> (bool, Vec<(Key, Request)>) {
+        let stage = std::mem::replace(&mut self.stage, Stage::Idle);
+        let since = std::mem::take(&mut self.asked_since);
+        (stage == Stage::Outdated, std::mem::replace(&mut self.asked, since))
     }
 }
 
@@ -163,6 +205,17 @@ impl ReloadError {
                 }
             }
         }
+    }
+}
+
+impl ReloadError {
+    /// What whoever asked for the reload is told.
+    fn response(&self) -> Response {
+        let status = match self {
+            Self::Config(_) => 422,
+            Self::NoFile | Self::Ending | Self::Daemon(_) => 409,
+        };
+        Response::text(status, &format!("nothing is changed\n{self}"))
     }
 }
 

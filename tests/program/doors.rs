@@ -78,3 +78,54 @@ fn doors_open_and_close_at_a_reload() {
     assert!(!path.exists());
     std::net::TcpStream::connect(("127.0.0.1", tcp.number)).unwrap();
 }
+
+#[test]
+fn reload_is_answered_with_what_came_of_it() {
+    let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
+    let (path, config) = with_door(&folder, &feed(&service.url(), &port, ""));
+    let _program = Program::run(&folder, &config);
+    let reload = || ended(veylor(&folder).args(["reload", "--socket"]).arg(&path));
+    assert_eq!(reload(), (0, "nothing has changed\n".to_owned(), String::new()));
+
+    folder.write("config.yaml", &(config.clone() + "performance: {coalesce: 1ms}\n"));
+    assert_eq!(reload(), (0, "coalesce has changed\n".to_owned(), String::new()));
+
+    folder.write("config.yaml", &config.replace("ws://", "http://"));
+    let (code, said, problems) = reload();
+    assert_eq!((code, said.as_str()), (1, ""));
+    let why = "says 422: nothing is changed\nconfig.yaml:3:5: sources[0].url: scheme \"http\" is";
+    assert!(problems.contains(why), "{problems}");
+
+    // What is asked after it on the same connection waits for its answer.
+    folder.write("config.yaml", &config);
+    let request = |line: &str| format!("{line} HTTP/1.1\r\nHost: x\r\n\r\n");
+    let both = answered(&path, &(request("POST /api/reload") + &request("GET /healthz")));
+    let (first, second) = both.split_once("coalesce has changed\n").unwrap();
+    assert!(first.starts_with("HTTP/1.1 200 ") && second.starts_with("HTTP/1.1 200 "), "{both}");
+}
+
+#[test]
+fn file_that_is_gone_is_told_to_whoever_asked_for_the_reload() {
+    let (folder, service) = (Folder::new(), Service::new());
+    let (path, config) = with_door(&folder, &feed(&service.url(), &Port::free(), ""));
+    let program = Program::run(&folder, &config);
+    std::fs::remove_file(folder.join("config.yaml")).unwrap();
+    let (code, _, problems) = ended(veylor(&folder).args(["reload", "--socket"]).arg(&path));
+    assert_eq!(code, 1);
+    assert!(problems.contains("nothing is changed\nthere is no config.yaml"), "{problems}");
+    program.wait_for("reload: nothing is changed: there is no config.yaml");
+}
+
+#[test]
+fn large_message_is_sent_whole() {
+    let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
+    let (path, config) = with_door(&folder, &feed(&service.url(), &port, ""));
+    let program = Program::run(&folder, &config);
+    let mut source = service.accept();
+    program.wait_for("connected");
+    let message = "x".repeat(1 << 20);
+    let head = "POST /api/sources/feed/send HTTP/1.1\r\nContent-Length: 1048576\r\n\r\n";
+    let answer = answered(&path, &(head.to_owned() + &message));
+    assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
+    assert!(source.text() == message);
+}
