@@ -3,7 +3,6 @@
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::Duration;
 
@@ -12,8 +11,8 @@ use tungstenite::{Error, Message, WebSocket};
 use super::{Failure, relay, run};
 use crate::config;
 use crate::config::settings::Settings;
+use crate::daemon::logging::Logging;
 use crate::daemon::{Daemon, limits};
-use crate::observe::snapshot::LogLine;
 
 /// Between two ticks of the feed.
 const TICK: Duration = Duration::from_millis(200);
@@ -31,7 +30,7 @@ pub(super) struct Args {
 }
 
 /// Runs a feed and a relay until Ctrl-C.
-pub(super) fn demo(args: &Args, lines: Receiver<LogLine>) -> Result<(), Failure> {
+pub(super) fn demo(args: &Args, logging: Logging) -> Result<(), Failure> {
     let refused = |error| Failure::System("cannot make a feed on loopback".to_owned(), error);
     let feed = TcpListener::bind(("127.0.0.1", 0)).map_err(refused)?;
     let feed_address = feed.local_addr().map_err(refused)?;
@@ -50,7 +49,7 @@ pub(super) fn demo(args: &Args, lines: Receiver<LogLine>) -> Result<(), Failure>
     limits::raise_descriptors();
     let settings = settings(feed_address, port, &unix)?;
     let signals = run::catch_signals()?;
-    let daemon = Daemon::new(settings, lines).map_err(Failure::Daemon)?;
+    let daemon = Daemon::new(settings, logging).map_err(Failure::Daemon)?;
     let _ = write!(io::stdout(), "{}", invitation(port, &unix.display().to_string()));
     run::tell_and_run(signals, daemon)
 }

@@ -6,7 +6,6 @@ mod check;
 mod completions;
 mod demo;
 mod door;
-mod logging;
 #[cfg(feature = "manual")]
 mod man;
 mod relay;
@@ -22,6 +21,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::settings::Log as LogSettings;
+use crate::daemon::logging::{Logging, Manner};
 use crate::{config, daemon};
 
 /// The file that is read when none is named.
@@ -120,19 +120,18 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<(), Failure> {
     let config = |named: Option<PathBuf>| named.unwrap_or_else(|| DEFAULT_CONFIG.into());
+    let manner = Manner { is_verbose: cli.verbose, is_silent: false };
     match cli.command {
         Some(Command::Check(args)) => check::check(&config(args.config.or(cli.config))),
         #[cfg(feature = "manual")]
         Some(Command::Completions(args)) => completions::completions(&args),
         #[cfg(feature = "manual")]
         Some(Command::Man(args)) => man::man(&args),
-        Some(Command::Demo(args)) => {
-            demo::demo(&args, logging::start(&LogSettings::default(), cli.verbose)?)
-        }
+        Some(Command::Demo(args)) => demo::demo(&args, logging(&LogSettings::default(), manner)?),
         Some(Command::Relay(args)) => {
             let settings = relay::settings(&args)?;
-            let lines = logging::start(&settings.log, cli.verbose)?;
-            run::run(settings, lines)
+            let logging = logging(&settings.log, manner)?;
+            run::run(settings, logging)
         }
         #[cfg(feature = "tui")]
         Some(Command::Top(args)) => top::top(&args),
@@ -145,19 +144,25 @@ fn run(cli: Cli) -> Result<(), Failure> {
             let settings = config::load(&config(cli.config)).map_err(Failure::Config)?;
             #[cfg(feature = "tui")]
             if cli.tui {
-                let lines = logging::start_silently(&settings.log, cli.verbose)?;
-                return run::run_with_ui(settings, lines);
+                let logging = logging(&settings.log, Manner { is_silent: true, ..manner })?;
+                return run::run_with_ui(settings, logging);
             }
-            let lines = logging::start(&settings.log, cli.verbose)?;
-            run::run(settings, lines)
+            let logging = logging(&settings.log, manner)?;
+            run::run(settings, logging)
         }
     }
+}
+
+fn logging(settings: &LogSettings, manner: Manner) -> Result<Logging, Failure> {
+    Logging::start(settings, manner).map_err(Failure::Daemon)
 }
 
 impl Failure {
     fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Daemon(daemon::Error::System(_) | daemon::Error::Mode(..))
+            Self::Daemon(
+                daemon::Error::System(_) | daemon::Error::Mode(..) | daemon::Error::Log(..),
+            )
             | Self::System(..)
             | Self::NothingToRelay
             | Self::Refused(_) => 1,

@@ -1,30 +1,29 @@
 //! `veylor [-c FILE]`: relays until it is told to stop.
 
 use std::io;
-use std::sync::mpsc::Receiver;
 
 use super::Failure;
 use crate::config::plan::rounded_size;
 use crate::config::settings::{Endpoint, Settings};
+use crate::daemon::logging::Logging;
 use crate::daemon::signals::Caught;
 use crate::daemon::{Daemon, limits};
-use crate::observe::snapshot::LogLine;
 use crate::relay::Outcome;
 
 /// Descriptors that are not clients: sources, listeners, visitors, log, poller.
 const OTHER_DESCRIPTORS: u64 = 128;
 
 /// Runs a relay in this thread.
-pub(super) fn run(settings: Settings, lines: Receiver<LogLine>) -> Result<(), Failure> {
+pub(super) fn run(settings: Settings, logging: Logging) -> Result<(), Failure> {
     let signals = catch_signals()?;
-    tell_and_run(signals, opened(settings, lines)?)
+    tell_and_run(signals, opened(settings, logging)?)
 }
 
 /// Runs a relay in this thread, and the terminal UI beside it.
 #[cfg(feature = "tui")]
-pub(super) fn run_with_ui(settings: Settings, lines: Receiver<LogLine>) -> Result<(), Failure> {
+pub(super) fn run_with_ui(settings: Settings, logging: Logging) -> Result<(), Failure> {
     let signals = catch_signals()?;
-    let mut daemon = opened(settings, lines)?;
+    let mut daemon = opened(settings, logging)?;
     let ui = super::top::beside(&mut daemon)?;
     let ended = tell_and_run(signals, daemon);
     // The relay's end has ended the events, and so the UI: the terminal is given back now.
@@ -34,9 +33,9 @@ pub(super) fn run_with_ui(settings: Settings, lines: Receiver<LogLine>) -> Resul
 }
 
 /// A relay whose endpoints are open, and have been told.
-fn opened(settings: Settings, lines: Receiver<LogLine>) -> Result<Daemon, Failure> {
+fn opened(settings: Settings, logging: Logging) -> Result<Daemon, Failure> {
     announce(&settings);
-    let daemon = Daemon::new(settings, lines).map_err(Failure::Daemon)?;
+    let daemon = Daemon::new(settings, logging).map_err(Failure::Daemon)?;
     for (channel, address) in daemon.addresses() {
         match channel {
             Some(channel) => log::info!("channel {channel}: listening at {address}"),

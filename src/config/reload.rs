@@ -3,7 +3,7 @@
 //! Sources and channels are the same when their names are, endpoints when their addresses are.
 //! Nothing is done here.
 
-use super::settings::{Endpoint, Guests, Settings, Source};
+use super::settings::{Endpoint, Guests, Log, Settings, Source};
 use crate::codec::Wire;
 use crate::net::listener::Address;
 use crate::relay::reload::{Layout, Seat, Seats};
@@ -141,9 +141,7 @@ fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     let gone = old.endpoints.iter().filter(|endpoint| new.endpoint(&endpoint.address).is_none());
     changes.extend(gone.map(|endpoint| format!("{endpoint}: closed")));
     changes.extend(have_changed(&if_differs(&old.coalesce, &new.coalesce, "coalesce")));
-    if old.log != new.log {
-        changes.push("log: has changed, which needs a restart".to_owned());
-    }
+    changes.extend(log_change(&old.log, &new.log));
     changes
 }
 
@@ -236,6 +234,15 @@ fn endpoint_change(
         }
         (Address::Tcp { .. } | Address::Unix { .. }, _) => None,
     }
+}
+
+fn log_change(old: &Log, new: &Log) -> Option<String> {
+    let changed = [
+        if_differs(&old.level, &new.level, "level"),
+        if_differs(&old.format, &new.format, "format"),
+        if_differs(&old.file, &new.file, "file"),
+    ];
+    Some(format!("log: {}", have_changed(&changed.concat())?))
 }
 
 /// The name of a key whose value is another.

@@ -8,6 +8,7 @@ mod answers;
 mod dialing;
 pub mod limits;
 mod listening;
+pub mod logging;
 mod notify;
 mod reloading;
 pub mod signals;
@@ -15,6 +16,7 @@ mod watch;
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
@@ -23,6 +25,7 @@ use mio::{Registry, Token};
 use self::admin::Admin;
 use self::dialing::{Attempt, Connected, Dialing, Resolved};
 use self::listening::{Arrival, Listening};
+use self::logging::Logging;
 use self::notify::Notify;
 use self::reloading::{Reading, Reloading};
 use self::signals::Signal;
@@ -34,7 +37,7 @@ use crate::net::listener::{Accepted, BindError};
 use crate::net::passed::Passed;
 use crate::net::stream::Stream;
 use crate::observe::histogram::Recorder;
-use crate::observe::snapshot::{Event, LogLine};
+use crate::observe::snapshot::Event;
 use crate::reactor::mailbox::{Mailbox, Post};
 use crate::reactor::poller::{Pace, Poller, Readiness};
 use crate::reactor::table::Key;
@@ -58,6 +61,7 @@ pub struct Daemon {
     dialing: Dialing,
     admin: Admin,
     watch: Watch,
+    logging: Logging,
     reloading: Reloading,
     notify: Notify,
     events: Vec<(Target, Readiness)>,
@@ -89,15 +93,15 @@ pub enum Error {
     Bind(BindError),
     /// A socket file cannot have the mode it should have.
     Mode(String, io::Error),
+    /// A file cannot be logged to.
+    Log(PathBuf, io::Error),
     /// The system refuses what the loop cannot do without.
     System(io::Error),
 }
 
 impl Daemon {
     /// Opens all endpoints. Nothing is dialled before [`Self::run`].
-    ///
-    /// `lines` is what the log says, for those who watch.
-    pub fn new(settings: Settings, lines: Receiver<LogLine>) -> Result<Self, Error> {
+    pub fn new(settings: Settings, logging: Logging) -> Result<Self, Error> {
         let poller = Poller::new().map_err(Error::System)?;
         let mailbox = Mailbox::new(poller.registry()).map_err(Error::System)?;
         let mut passed = Passed::take();
@@ -115,7 +119,8 @@ impl Daemon {
             dialing,
             reloading: Reloading::new(mailbox_post),
             admin: Admin::default(),
-            watch: Watch::new(lines),
+            watch: Watch::default(),
+            logging,
             notify: Notify::from_env(),
             events: Vec::new(),
             settings,
@@ -186,7 +191,8 @@ impl Daemon {
     fn serve_visitors(&mut self, now: Instant) {
         self.answer_visitors(now);
         self.admin.expire(now);
-        while let Some(line) = self.watch.next_line() {
+        while let Some(line) = self.logging.next_line() {
+            self.watch.remember(line.clone());
             self.tell(&Event::Log(line), now);
         }
         if !self.is_watched() {
@@ -362,6 +368,7 @@ impl fmt::Display for Error {
         match self {
             Self::Bind(error) => error.fmt(f),
             Self::Mode(address, error) => write!(f, "cannot set the mode of {address}: {error}"),
+            Self::Log(file, error) => write!(f, "cannot log to {}: {error}", file.display()),
             Self::System(error) => write!(f, "the system refuses to go on: {error}"),
         }
     }
@@ -371,7 +378,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Bind(error) => Some(error),
-            Self::Mode(_, error) | Self::System(error) => Some(error),
+            Self::Mode(_, error) | Self::Log(_, error) | Self::System(error) => Some(error),
         }
     }
 }

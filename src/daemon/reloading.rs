@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::Instant;
 
+use super::logging::{Manner, Output};
 use super::{Daemon, Letter};
 use crate::codec::request::{Request, Response};
 use crate::config;
@@ -42,6 +43,8 @@ pub struct Reading {
     settings: Settings,
     /// All addresses to listen at, or the first whose host is unknown.
     places: Result<Vec<Place>, BindError>,
+    /// Where to log from then on.
+    output: Result<Output, super::Error>,
 }
 
 /// Why nothing is changed.
@@ -65,7 +68,8 @@ impl Daemon {
             self.admin.keep_waiting(key, now);
         }
         self.notify.reloading();
-        if let Err(error) = self.reloading.begin(self.settings.file.as_deref(), visitor) {
+        let (file, manner) = (self.settings.file.as_deref(), self.logging.manner());
+        if let Err(error) = self.reloading.begin(file, manner, visitor) {
             self.end_reload(Err(error), now);
         }
     }
@@ -122,22 +126,22 @@ impl Daemon {
         if self.relay.outcome().is_some() {
             return Err(ReloadError::Ending);
         }
-        let Reading { settings, places } = reading;
+        let Reading { settings, places, output } = reading;
         let places = places.map_err(|error| ReloadError::Daemon(super::Error::Bind(error)))?;
+        let output = output.map_err(ReloadError::Daemon)?;
         let plan = reload::plan(&self.settings, &settings, &self.relay.seats());
         let registry = self.poller.registry();
         self.listening.reload(&plan.endpoints, &places, registry).map_err(ReloadError::Daemon)?;
         self.dialing.reload(plan.sources, &plan.layout.redials);
         self.relay.reload(plan.layout, now);
+        self.logging.change(&settings.log, output);
         let is_new = |warning: &&String| !self.settings.warnings.contains(*warning);
         for warning in settings.warnings.iter().filter(is_new) {
             log::warn!("{warning}");
         }
         let mut changes = plan.changes;
         changes.extend(memory_change(&self.settings, &settings));
-        // It is as it was at the start, and differs from the file until a restart.
-        let log = std::mem::take(&mut self.settings.log);
-        self.settings = Settings { log, ..settings };
+        self.settings = settings;
         Ok(changes)
     }
 }
@@ -151,6 +155,7 @@ impl Reloading {
     fn begin(
         &mut self,
         file: Option<&Path>,
+        manner: Manner,
         visitor: Option<(Key, Request)>,
     ) -> Result<(), ReloadError> {
         if self.stage != Stage::Idle {
@@ -162,7 +167,7 @@ impl Reloading {
         self.asked.extend(visitor);
         let file = file.ok_or(ReloadError::NoFile)?.to_owned();
         let post = self.post.clone();
-        resolver::spawn(move || post.send(Letter::Reloaded(read(&file))))
+        resolver::spawn(move || post.send(Letter::Reloaded(read(&file, manner))))
             .map_err(|error| ReloadError::Daemon(super::Error::System(error)))?;
         self.stage = Stage::Reading;
         Ok(())
@@ -176,11 +181,13 @@ impl Reloading {
     }
 }
 
-/// Reads a file, its secrets and the numbers of its hosts. Blocks: runs on a thread of its own.
-fn read(file: &Path) -> Result<Box<Reading>, config::Error> {
+/// Reads a file, its secrets and the numbers of its hosts, and opens the log anew. Blocks: runs on a
+/// thread of its own.
+fn read(file: &Path, manner: Manner) -> Result<Box<Reading>, config::Error> {
     let settings = config::load(file)?;
     let places = settings.endpoints.iter().map(|endpoint| endpoint.address.resolve()).collect();
-    Ok(Box::new(Reading { settings, places }))
+    let output = manner.open(&settings.log);
+    Ok(Box::new(Reading { settings, places, output }))
 }
 
 /// How much memory the relay may take, if that is another size than before.

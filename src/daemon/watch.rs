@@ -10,19 +10,14 @@ const RECENT_LINES: usize = 200;
 /// Events that a watcher in this process may be behind; it misses what comes then.
 const MAX_WAITING_EVENTS: usize = 1000;
 
-/// The log's lines, and the watchers of this process.
-#[derive(Debug)]
+/// The log's last lines, and the watchers of this process.
+#[derive(Debug, Default)]
 pub(super) struct Watch {
-    lines: Receiver<LogLine>,
     recent: VecDeque<LogLine>,
     watchers: Vec<SyncSender<Event>>,
 }
 
 impl Watch {
-    pub(super) fn new(lines: Receiver<LogLine>) -> Self {
-        Self { lines, recent: VecDeque::new(), watchers: Vec::new() }
-    }
-
     /// A watcher of this process; it goes by dropping its end.
     pub(super) fn join(&mut self) -> Receiver<Event> {
         let (sender, receiver) = mpsc::sync_channel(MAX_WAITING_EVENTS);
@@ -34,14 +29,12 @@ impl Watch {
         !self.watchers.is_empty()
     }
 
-    /// The next line that the log has said since it was last asked.
-    pub(super) fn next_line(&mut self) -> Option<LogLine> {
-        let line = self.lines.try_recv().ok()?;
+    /// Remembers a line of the log for those who begin to watch.
+    pub(super) fn remember(&mut self, line: LogLine) {
         if self.recent.len() == RECENT_LINES {
             self.recent.pop_front();
         }
-        self.recent.push_back(line.clone());
-        Some(line)
+        self.recent.push_back(line);
     }
 
     /// What the log said last, oldest first.

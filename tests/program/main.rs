@@ -5,6 +5,7 @@
 mod commands;
 mod crowds;
 mod doors;
+mod logs;
 mod notify;
 mod peer;
 mod program;

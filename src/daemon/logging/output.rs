@@ -1,5 +1,6 @@
 //! Where lines of the log go, and how they look there.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::MetadataExt;
@@ -14,17 +15,58 @@ use simplelog::{
 use super::{TIME_FORMAT, now};
 use crate::config::settings::{Log as LogSettings, LogFormat};
 
-/// A logger for these settings; fails if the file cannot be opened.
-pub(super) fn open(settings: &LogSettings) -> io::Result<Box<dyn Log>> {
-    let file = settings.file.as_deref().map(LogFile::open).transpose()?;
-    Ok(match (settings.format, file) {
-        (LogFormat::Text, None) => stderr(),
-        (LogFormat::Text, Some(file)) => {
-            WriteLogger::new(LevelFilter::Trace, text(LevelFilter::Error), file)
-        }
-        (LogFormat::Json, None) => Box::new(Json::new(Box::new(io::stderr()))),
-        (LogFormat::Json, Some(file)) => Box::new(Json::new(Box::new(file))),
-    })
+/// Where lines go.
+pub(in crate::daemon) struct Output(Box<dyn Log>);
+
+impl Output {
+    /// What these settings ask for; fails if their file cannot be opened.
+    pub(super) fn open(settings: &LogSettings) -> io::Result<Self> {
+        let file = settings.file.as_deref().map(LogFile::open).transpose()?;
+        Ok(Self(match (settings.format, file) {
+            (LogFormat::Text, None) => stderr(),
+            (LogFormat::Text, Some(file)) => {
+                WriteLogger::new(LevelFilter::Trace, text(LevelFilter::Error), file)
+            }
+            (LogFormat::Json, None) => Box::new(Json::new(Box::new(io::stderr()))),
+            (LogFormat::Json, Some(file)) => Box::new(Json::new(Box::new(file))),
+        }))
+    }
+
+    /// For those who watch alone.
+    pub(super) fn nowhere() -> Self {
+        Self(Box::new(Nowhere))
+    }
+
+    #[cfg(test)]
+    pub(super) fn to(logger: Box<dyn Log>) -> Self {
+        Self(logger)
+    }
+
+    pub(super) fn log(&self, record: &Record<'_>) {
+        self.0.log(record);
+    }
+
+    pub(super) fn flush(&self) {
+        self.0.flush();
+    }
+}
+
+impl fmt::Debug for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Output").finish_non_exhaustive()
+    }
+}
+
+struct Nowhere;
+
+impl Log for Nowhere {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        false
+    }
+
+    fn log(&self, _: &Record<'_>) {}
+
+    fn flush(&self) {}
 }
 
 /// Text on stderr: in colour to a terminal, without times to the journal, which has its own.
@@ -117,7 +159,7 @@ impl Log for Json {
 mod tests {
     use super::*;
 
-    fn say(logger: &dyn Log, text: &str) {
+    fn say(logger: &Output, text: &str) {
         let args = format_args!("{text}");
         logger.log(&Record::builder().level(log::Level::Warn).target("veylor").args(args).build());
         logger.flush();
@@ -130,10 +172,10 @@ mod tests {
         for format in [LogFormat::Text, LogFormat::Json] {
             let settings =
                 LogSettings { format, file: Some(path.clone()), ..LogSettings::default() };
-            let logger = open(&settings).unwrap();
-            say(&*logger, "before");
+            let logger = Output::open(&settings).unwrap();
+            say(&logger, "before");
             fs::rename(&path, folder.path().join("old.log")).unwrap();
-            say(&*logger, "after \"it\"");
+            say(&logger, "after \"it\"");
             let text = fs::read_to_string(&path).unwrap();
             assert_eq!(text.lines().count(), 1, "{text}");
             assert!(text.contains("after"), "{text}");
@@ -150,6 +192,6 @@ mod tests {
     #[test]
     fn file_in_a_folder_that_is_not_there_is_an_error() {
         let file = Some(PathBuf::from("/nonexistent/veylor.log"));
-        assert!(open(&LogSettings { file, ..LogSettings::default() }).is_err());
+        assert!(Output::open(&LogSettings { file, ..LogSettings::default() }).is_err());
     }
 }

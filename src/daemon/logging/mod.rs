@@ -1,0 +1,220 @@
+//! One line an event, on stderr; a line that repeats is counted instead. Each line also goes to
+//! those who watch the relay.
+
+mod output;
+
+use std::fmt;
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
+
+pub(super) use self::output::Output;
+use super::Error;
+use crate::config::settings::Log as LogSettings;
+use crate::observe::snapshot::LogLine;
+
+/// A line that goes on repeating is shown with its count once this long has passed.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
+/// Lines that wait for the loop to pass them on; more are not passed on.
+const MAX_WAITING_LINES: usize = 1000;
+const TIME_FORMAT: &[BorrowedFormatItem<'static>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+
+/// The log of this process, while it runs.
+#[derive(Debug)]
+pub struct Logging {
+    logger: Arc<Collapsing>,
+    lines: Receiver<LogLine>,
+    manner: Manner,
+}
+
+/// What the command line says of the log, whatever the configuration says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Manner {
+    /// Says at least what is of use to find faults.
+    pub is_verbose: bool,
+    /// Says nothing on stderr: the terminal shows something else.
+    pub is_silent: bool,
+}
+
+impl Logging {
+    /// Starts logging. Fails if the file of the settings cannot be opened.
+    pub fn start(settings: &LogSettings, manner: Manner) -> Result<Self, Error> {
+        let output = manner.open(settings)?;
+        let (watchers, lines) = mpsc::sync_channel(MAX_WAITING_LINES);
+        let logger = Arc::new(Collapsing::new(output, watchers));
+        // It fails only if there is a logger already, which then is the one to use.
+        let _ = log::set_boxed_logger(Box::new(Arc::clone(&logger)));
+        log::set_max_level(manner.level(settings));
+        Ok(Self { logger, lines, manner })
+    }
+
+    /// The next line that was logged and not yet handed out.
+    pub(super) fn next_line(&self) -> Option<LogLine> {
+        self.lines.try_recv().ok()
+    }
+
+    pub(super) fn manner(&self) -> Manner {
+        self.manner
+    }
+
+    /// Goes on as other settings ask, whose output is open.
+    pub(super) fn change(&self, settings: &LogSettings, output: Output) {
+        self.logger.change(output);
+        log::set_max_level(self.manner.level(settings));
+    }
+}
+
+impl Manner {
+    /// Opens what the settings name, a file anew. Blocks.
+    pub(super) fn open(self, settings: &LogSettings) -> Result<Output, Error> {
+        if self.is_silent && settings.file.is_none() {
+            return Ok(Output::nowhere());
+        }
+        Output::open(settings).map_err(|error| {
+            let file = settings.file.as_deref().unwrap_or_else(|| "stderr".as_ref());
+            Error::Log(file.to_owned(), error)
+        })
+    }
+
+    fn level(self, settings: &LogSettings) -> LevelFilter {
+        if self.is_verbose { settings.level.max(LevelFilter::Debug) } else { settings.level }
+    }
+}
+
+/// The time of a line.
+fn now() -> String {
+    OffsetDateTime::now_utc().format(TIME_FORMAT).unwrap_or_default()
+}
+
+/// Passes lines on, but counts those that only repeat the last.
+#[derive(Debug)]
+struct Collapsing {
+    watchers: SyncSender<LogLine>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    output: Output,
+    last: Option<Last>,
+}
+
+/// The last line and how often it came again since it was shown.
+#[derive(Debug)]
+struct Last {
+    level: Level,
+    text: String,
+    repeats: u64,
+    shown_at: Instant,
+}
+
+impl Collapsing {
+    fn new(output: Output, watchers: SyncSender<LogLine>) -> Self {
+        Self { watchers, state: Mutex::new(State { output, last: None }) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, output: Output) {
+        self.flush();
+        self.state().output = output;
+    }
+
+    fn show(&self, output: &Output, level: Level, text: fmt::Arguments<'_>) {
+        let target = "veylor";
+        output.log(&Record::builder().level(level).target(target).args(text).build());
+        let (time, level) = (now(), level.as_str().to_ascii_lowercase());
+        // Who watches misses a line rather than that the relay waits for the loop.
+        let _ = self.watchers.try_send(LogLine { level, time, text: text.to_string() });
+    }
+
+    fn show_repeats(&self, state: &mut State) {
+        let State { output, last: Some(last) } = state else { return };
+        if last.repeats > 0 {
+            let again = format_args!("{} (again, {} times)", last.text, last.repeats);
+            self.show(output, last.level, again);
+            last.repeats = 0;
+        }
+    }
+}
+
+impl Log for Collapsing {
+    /// The level is what the macros ask for before they come here.
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("veylor")
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the log's own sense of time steers nothing")]
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let text = record.args().to_string();
+        let now = Instant::now();
+        let mut state = self.state();
+        if let Some(last) = &mut state.last
+            && last.level == record.level()
+            && last.text == text
+        {
+            last.repeats += 1;
+            if now.duration_since(last.shown_at) >= REPORT_EVERY {
+                last.shown_at = now;
+                self.show_repeats(&mut state);
+            }
+            return;
+        }
+        self.show_repeats(&mut state);
+        self.show(&state.output, record.level(), format_args!("{text}"));
+        state.last = Some(Last { level: record.level(), text, repeats: 0, shown_at: now });
+    }
+
+    fn flush(&self) {
+        let mut state = self.state();
+        self.show_repeats(&mut state);
+        state.output.flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Lines(Mutex<Vec<String>>);
+
+    impl Log for Lines {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+
+        fn log(&self, record: &Record<'_>) {
+            self.0.lock().unwrap().push(record.args().to_string());
+        }
+
+        fn flush(&self) {}
+    }
+
+    #[test]
+    fn repeats_are_counted_and_other_lines_pass() {
+        let (watchers, watched) = mpsc::sync_channel(10);
+        let shown = Arc::new(Lines::default());
+        let logger = Collapsing::new(Output::to(Box::new(Arc::clone(&shown))), watchers);
+        for text in ["a", "b", "b", "b", "c"] {
+            let args = format_args!("{text}");
+            logger.log(&Record::builder().target("veylor::test").args(args).build());
+        }
+        logger.log(&Record::builder().target("other").args(format_args!("noise")).build());
+        let lines = shown.0.lock().unwrap().clone();
+        assert_eq!(lines, ["a", "b", "b (again, 2 times)", "c"]);
+        let watched: Vec<_> = watched.try_iter().map(|line| line.text).collect();
+        assert_eq!(watched, lines);
+    }
+}
