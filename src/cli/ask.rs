@@ -90,7 +90,7 @@ pub(super) fn reload(args: &Reload) -> Result<(), Failure> {
 
 /// Sends a message, or each line of stdin, to a source.
 pub(super) fn send(args: &Send) -> Result<(), Failure> {
-    let path = format!("/api/sources/{}/send", percent_encoded(&args.source));
+    let path = source_path(&args.source, "send");
     if let Some(text) = &args.text {
         return print(&args.socket.post(&path, text.as_bytes())?);
     }
@@ -99,6 +99,11 @@ pub(super) fn send(args: &Send) -> Result<(), Failure> {
         args.socket.post(&path, line.as_bytes())?;
     }
     Ok(())
+}
+
+/// Where the door has something of a source.
+pub(super) fn source_path(name: &str, what: &str) -> String {
+    format!("/api/sources/{}/{what}", percent_encoded(name))
 }
 
 /// A name as a step of a path (RFC 3986, section 2).

@@ -2,9 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
-#[cfg(feature = "tui")]
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Failure;
@@ -26,7 +24,6 @@ pub(super) struct Socket {
 
 impl Socket {
     /// Where it is.
-    #[cfg(feature = "tui")]
     pub(super) fn path(&self) -> &Path {
         &self.socket
     }
@@ -47,13 +44,12 @@ impl Socket {
     }
 
     /// The lines that the relay sends until it ends or this end is dropped.
-    #[cfg(feature = "tui")]
-    pub(super) fn lines(&self, path: &str) -> Result<impl BufRead + use<>, Failure> {
+    pub(super) fn lines(&self, path: &str) -> Result<BufReader<UnixStream>, Failure> {
         let mut stream = self.connect(None)?;
         let mut answer = self.request(&mut stream, "GET", path, b"")?;
         let status = self.head(&mut answer)?;
         if status != 200 {
-            return Err(self.refused(status, "it does not tell what is going on"));
+            return Err(self.refused(status, &self.rest(answer)?));
         }
         Ok(answer)
     }
@@ -68,12 +64,17 @@ impl Socket {
         let mut stream = self.connect(Some(timeout))?;
         let mut answer = self.request(&mut stream, method, path, body)?;
         let status = self.head(&mut answer)?;
-        let mut text = String::new();
-        answer.read_to_string(&mut text).map_err(|error| self.unreachable(error))?;
+        let text = self.rest(answer)?;
         match status {
             200..=299 => Ok(text),
-            _ => Err(self.refused(status, text.trim_end())),
+            _ => Err(self.refused(status, &text)),
         }
+    }
+
+    fn rest(&self, mut answer: impl Read) -> Result<String, Failure> {
+        let mut text = String::new();
+        answer.read_to_string(&mut text).map_err(|error| self.unreachable(error))?;
+        Ok(text)
     }
 
     /// Connects. Nothing is waited for longer than `timeout`.
@@ -126,6 +127,7 @@ impl Socket {
     }
 
     fn refused(&self, status: u16, text: &str) -> Failure {
-        Failure::Refused(format!("the relay at {} says {status}: {text}", self.socket.display()))
+        let (path, text) = (self.socket.display(), text.trim_end());
+        Failure::Refused(format!("the relay at {path} says {status}: {text}"))
     }
 }

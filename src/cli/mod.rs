@@ -10,6 +10,7 @@ mod door;
 mod man;
 mod relay;
 mod run;
+mod tap;
 #[cfg(feature = "tui")]
 mod top;
 
@@ -69,6 +70,8 @@ enum Command {
     Clients(ask::Show),
     /// Disconnects a client of a running relay
     Disconnect(ask::Disconnect),
+    /// Prints messages as they pass through a running relay
+    Tap(tap::Args),
     /// Sends a message to a source of a running relay
     Send(ask::Send),
     /// Has a running relay read its configuration again
@@ -138,6 +141,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Status(args)) => ask::status(&args),
         Some(Command::Clients(args)) => ask::clients(&args),
         Some(Command::Disconnect(args)) => ask::disconnect(&args),
+        Some(Command::Tap(args)) => tap::tap(&args),
         Some(Command::Send(args)) => ask::send(&args),
         Some(Command::Reload(args)) => ask::reload(&args),
         None => {

@@ -10,6 +10,7 @@ pub mod request;
 pub mod ws;
 
 pub use error::Error;
+use serde::{Deserialize, Serialize};
 
 use crate::reactor::inbox::Inbox;
 use crate::reactor::outbox::Outbox;
@@ -24,7 +25,8 @@ pub enum Wire {
 }
 
 /// Whether a payload is text or binary.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Valid UTF-8.
     Text,

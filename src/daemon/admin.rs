@@ -12,10 +12,12 @@ use crate::codec::request::{Request, Response};
 use crate::config::settings::{MAX_VISITOR_OUTBOX_BYTES, MAX_VISITORS};
 use crate::net::listener::{Accepted, Address};
 use crate::net::stream::Stream;
+use crate::observe::tapped::TapEvent;
 use crate::reactor::inbox::Inbox;
 use crate::reactor::outbox::Outbox;
 use crate::reactor::table::{Key, Table};
 use crate::reactor::target::Target;
+use crate::relay::tap::Way;
 
 /// The first request is whole within this time.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -65,7 +67,7 @@ struct Visitor {
     until: Instant,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Stage {
     /// Requests come and are answered.
     Serving,
@@ -73,8 +75,19 @@ enum Stage {
     Waiting,
     /// It gets events until it goes.
     Watching,
+    /// It gets messages until it goes.
+    Tapping(Tap),
     /// It goes when it has its answer.
     Leaving,
+}
+
+/// Whose messages somebody looks at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Tap {
+    pub(super) source: String,
+    pub(super) way: Way,
+    /// Messages that it was too slow for, and has not been told of.
+    missed_messages: u64,
 }
 
 /// What a visitor that was ready brings.
@@ -153,14 +166,22 @@ impl Admin {
         visitor.until = now + WORK_TIMEOUT;
     }
 
-    /// Sees those off who came by doors that are closed now, when they have their answers.
-    pub(super) fn keep_only(&mut self, is_open: impl Fn(Access) -> bool) {
+    /// Sees those off who came by doors that are closed now, or look at a source that is gone. Who
+    /// waits for an answer gets it first.
+    pub(super) fn keep_only(
+        &mut self,
+        is_open: impl Fn(Access) -> bool,
+        has_source: impl Fn(&str) -> bool,
+    ) {
         let keys: Vec<_> = self.visitors.keys().collect();
         for key in keys {
-            if let Some(visitor) = self.visitors.get_mut(key)
-                && !is_open(visitor.access)
-                && visitor.stage != Stage::Waiting
-            {
+            let Some(visitor) = self.visitors.get_mut(key) else { continue };
+            let stays = match &visitor.stage {
+                Stage::Waiting => true,
+                Stage::Tapping(tap) => is_open(visitor.access) && has_source(&tap.source),
+                Stage::Serving | Stage::Watching | Stage::Leaving => is_open(visitor.access),
+            };
+            if !stays {
                 visitor.stage = Stage::Leaving;
                 self.flush(key);
             }
@@ -169,11 +190,48 @@ impl Admin {
 
     /// Answers a request with events from now on.
     pub(super) fn watch(&mut self, key: Key, response: &Response, now: Instant) {
+        self.begin(key, response, Stage::Watching, now);
+    }
+
+    /// Answers a request with messages from now on.
+    pub(super) fn tap(&mut self, key: Key, response: &Response, tap: Tap, now: Instant) {
+        self.begin(key, response, Stage::Tapping(tap), now);
+    }
+
+    fn begin(&mut self, key: Key, response: &Response, stage: Stage, now: Instant) {
         let Some(visitor) = self.visitors.get_mut(key) else { return };
         visitor.until = now + ANSWER_TIMEOUT;
         response.begin(&mut visitor.outbox);
         visitor.outbox.push(&response.body);
-        visitor.stage = Stage::Watching;
+        visitor.stage = stage;
+    }
+
+    /// Whose messages somebody looks at.
+    pub(super) fn taps(&self) -> impl Iterator<Item = &Tap> {
+        self.visitors.iter().filter_map(|visitor| match &visitor.stage {
+            Stage::Tapping(tap) => Some(tap),
+            Stage::Serving | Stage::Waiting | Stage::Watching | Stage::Leaving => None,
+        })
+    }
+
+    /// Shows a message to all who look at those of its source. It leaves with [`Self::flush_taps`].
+    pub(super) fn show(&mut self, source: &str, way: Way, line: &[u8]) {
+        for visitor in self.visitors.iter_mut() {
+            if let Stage::Tapping(tap) = &mut visitor.stage
+                && tap.source == source
+                && tap.way == way
+            {
+                tap.show(line, &mut visitor.outbox);
+            }
+        }
+    }
+
+    /// Sends what was shown.
+    pub(super) fn flush_taps(&mut self) {
+        let keys: Vec<_> = self.visitors.keys().collect();
+        for key in keys {
+            self.flush(key);
+        }
     }
 
     /// Whether somebody watches.
@@ -263,7 +321,9 @@ impl Visitor {
                     }
                 },
                 // What it says is of no interest.
-                Stage::Watching | Stage::Leaving => drop(self.inbox.take(self.inbox.len())),
+                Stage::Watching | Stage::Tapping(_) | Stage::Leaving => {
+                    self.inbox.take(self.inbox.len());
+                }
             }
             if budget == 0 {
                 return Ok(Next::Turn);
@@ -295,9 +355,33 @@ impl Visitor {
         Ok(())
     }
 
-    /// When it is let go, unless something happens. Who watches and takes what it gets may stay.
+    /// When it is let go, unless something happens. Who watches and takes what it gets may stay, and
+    /// who looks at messages misses some instead.
     fn deadline(&self) -> Option<Instant> {
-        let is_idle_watcher = self.stage == Stage::Watching && self.outbox.is_empty();
-        (!is_idle_watcher).then_some(self.until)
+        let may_stay = match &self.stage {
+            Stage::Tapping(_) => true,
+            Stage::Watching => self.outbox.is_empty(),
+            Stage::Serving | Stage::Waiting | Stage::Leaving => false,
+        };
+        (!may_stay).then_some(self.until)
+    }
+}
+
+impl Tap {
+    pub(super) fn new(source: String, way: Way) -> Self {
+        Self { source, way, missed_messages: 0 }
+    }
+
+    /// Owes a message, or counts it if too much is owed already.
+    fn show(&mut self, line: &[u8], outbox: &mut Outbox) {
+        if !outbox.is_empty() && outbox.len() + line.len() > MAX_VISITOR_OUTBOX_BYTES {
+            self.missed_messages += 1;
+            return;
+        }
+        let messages = std::mem::take(&mut self.missed_messages);
+        if messages > 0 {
+            outbox.push(&super::answers::line(&TapEvent::Missed { messages }));
+        }
+        outbox.push(line);
     }
 }

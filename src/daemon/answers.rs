@@ -2,8 +2,10 @@
 
 use std::time::Instant;
 
+use serde::Serialize;
+
 use super::Daemon;
-use super::admin::Access;
+use super::admin::{Access, Tap};
 use crate::codec::request::{Request, Response};
 use crate::codec::{Kind, Message};
 use crate::net::url::percent_decoded;
@@ -11,7 +13,9 @@ use crate::observe::page::{CONTENT_SECURITY_POLICY, PAGE};
 use crate::observe::process::{process, unix_time};
 use crate::observe::prometheus;
 use crate::observe::snapshot::{ChannelStatus, Event, Snapshot, SourceStatus};
+use crate::observe::tapped::{TapEvent, TappedMessage};
 use crate::relay::stats::ClientStats;
+use crate::relay::tap::Way;
 
 /// Clients that a snapshot lists, at most.
 const MAX_LISTED_CLIENTS: usize = 1000;
@@ -22,6 +26,8 @@ pub(super) enum Answer {
     Whole(Response),
     /// It is answered with events from now on, after these.
     Watch(Response),
+    /// It is answered with messages from now on.
+    Tap(Tap),
     /// It is answered when the configuration was read again.
     Reload,
 }
@@ -33,9 +39,27 @@ impl Daemon {
             match self.answer(&request, access, now) {
                 Answer::Whole(response) => self.admin.answer(key, &request, &response, now),
                 Answer::Watch(response) => self.admin.watch(key, &response, now),
+                Answer::Tap(tap) => self.admin.tap(key, &events(Vec::new()), tap, now),
                 Answer::Reload => self.begin_reload(Some((key, request)), now),
             }
         }
+    }
+
+    /// Shows messages to those who look at them, and finds out whose to show in the next turn.
+    pub(super) fn show_messages(&mut self) {
+        let tapped = self.relay.take_tapped();
+        if !tapped.is_empty() {
+            let time = unix_time();
+            for message in tapped {
+                let (source, way) = (self.relay.source_name(message.source), message.way);
+                let event = TapEvent::Message(TappedMessage::new(message, time));
+                self.admin.show(source, way, &line(&event));
+            }
+            self.admin.flush_taps();
+        }
+        let id_of = |tap: &Tap| Some((self.relay.source_named(&tap.source)?, tap.way));
+        let wanted = self.admin.taps().filter_map(id_of).collect();
+        self.relay.set_taps(wanted);
     }
 
     /// Everything at this moment.
@@ -84,6 +108,13 @@ impl Daemon {
                 let told: Vec<_> = std::iter::once(first).chain(recent).map(|e| line(&e)).collect();
                 return Answer::Watch(events(told.concat()));
             }
+            ("GET", ["api", "sources", _, "received" | "forwarded"]) if access == Access::Read => {
+                Response::text(403, "messages are shown at the Unix socket alone")
+            }
+            ("GET", ["api", "sources", name, "received"]) => return self.tap(name, Way::Received),
+            ("GET", ["api", "sources", name, "forwarded"]) => {
+                return self.tap(name, Way::Forwarded);
+            }
             ("POST", ["api", ..]) if access == Access::Read => {
                 Response::text(403, "this door only reads; acting takes the Unix socket")
             }
@@ -95,7 +126,7 @@ impl Daemon {
             ("POST", ["api", "sources", name, "redial"]) => {
                 self.redial(&percent_decoded(name), now)
             }
-            (_, ["api", "events"]) => {
+            (_, ["api", "events"] | ["api", "sources", _, "received" | "forwarded"]) => {
                 Response { headers: &[("Allow", "GET")], ..Response::text(405, "only GET here") }
             }
             (_, ["" | "healthz" | "readyz" | "metrics"] | ["api", "status"]) => Response {
@@ -156,6 +187,21 @@ impl Daemon {
         }
     }
 
+    fn tap(&self, name: &str, way: Way) -> Answer {
+        let name = percent_decoded(name);
+        match self.relay.source_named(&name) {
+            Some(_) => {
+                let what = match way {
+                    Way::Received => "comes from",
+                    Way::Forwarded => "is sent to",
+                };
+                log::info!("admin: somebody is shown what {what} source {name}");
+                Answer::Tap(Tap::new(name, way))
+            }
+            None => Answer::Whole(no_source(&name)),
+        }
+    }
+
     fn redial(&mut self, name: &str, now: Instant) -> Response {
         let Some(source) = self.relay.source_named(name) else { return no_source(name) };
         self.relay.redial(source, now);
@@ -163,14 +209,14 @@ impl Daemon {
     }
 }
 
-/// A line of `/api/events`.
-pub(super) fn line(event: &Event) -> Vec<u8> {
+/// A line of an answer that goes on.
+pub(super) fn line(event: &impl Serialize) -> Vec<u8> {
     let mut line = json(event);
     line.push(b'\n');
     line
 }
 
-fn json(value: &impl serde::Serialize) -> Vec<u8> {
+fn json(value: &impl Serialize) -> Vec<u8> {
     // Only maps with odd keys and failing writers cannot be serialised: there are none.
     serde_json::to_vec(value).unwrap_or_default()
 }

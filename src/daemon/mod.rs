@@ -190,6 +190,7 @@ impl Daemon {
     /// Answers operators, and tells those who watch what is going on, once a second.
     fn serve_visitors(&mut self, now: Instant) {
         self.answer_visitors(now);
+        self.show_messages();
         self.admin.expire(now);
         while let Some(line) = self.logging.next_line() {
             self.watch.remember(line.clone());

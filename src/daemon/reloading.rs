@@ -108,7 +108,8 @@ impl Daemon {
             self.admin.answer(key, &request, &response, now);
         }
         let doors: Vec<_> = self.listening.doors().collect();
-        self.admin.keep_only(|access| doors.contains(&access));
+        let is_open = |access| doors.contains(&access);
+        self.admin.keep_only(is_open, |source| self.relay.source_named(source).is_some());
         if is_outdated {
             self.begin_reload(None, now);
         } else {

@@ -5,3 +5,4 @@ pub mod page;
 pub mod process;
 pub mod prometheus;
 pub mod snapshot;
+pub mod tapped;

@@ -65,6 +65,11 @@ impl<T> Table<T> {
         self.slots.iter().map(|(_, (_, value))| value)
     }
 
+    /// All entries, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.slots.iter_mut().map(|(_, (_, value))| value)
+    }
+
     /// The keys of all entries.
     pub fn keys(&self) -> impl Iterator<Item = Key> + '_ {
         self.slots.iter().map(|(index, (stamp, _))| Key {

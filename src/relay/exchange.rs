@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::conn::{Role, Stage, Wait};
 use super::settings::{ChannelId, SourceId};
 use super::source::{Held, State};
+use super::tap::Way;
 use super::{MAX_CLIENT_OUTBOX_BYTES, PING_INTERVAL, Relay};
 use crate::codec::{Event, Message};
 use crate::net::stream::Socket;
@@ -293,6 +294,7 @@ impl<S: Socket> Relay<S> {
         let bytes = message.payload.len() as u64;
         source.tally.received_bytes += bytes;
         source.tally.largest_bytes = source.tally.largest_bytes.max(bytes);
+        self.tap.note(id, Way::Received, message);
         if self.make_room(id, message, now) {
             self.broadcast(id, message, now);
         } else {
@@ -335,6 +337,7 @@ impl<S: Socket> Relay<S> {
         };
         source.tally.forwarded_messages += 1;
         source.tally.forwarded_bytes += message.payload.len() as u64;
+        self.tap.note(id, Way::Forwarded, message);
         conn.codec.send(message, &mut conn.outbox);
         source.unsent.push_back(conn.tally.sent_bytes + conn.outbox.len() as u64);
         self.queue(key);

@@ -19,6 +19,7 @@ mod slow;
 mod source;
 pub mod stats;
 mod steer;
+pub mod tap;
 
 use std::collections::VecDeque;
 use std::fmt::Display;
@@ -92,6 +93,7 @@ pub struct Relay<S> {
     seed: u64,
     /// Bytes that sources sent since they were asked for.
     batch_bytes: usize,
+    tap: tap::Tap,
     ending: Option<Ending>,
 }
 
@@ -126,6 +128,7 @@ impl<S: Socket> Relay<S> {
             next_id: 1,
             seed,
             batch_bytes: 0,
+            tap: tap::Tap::default(),
             ending: None,
         };
         for id in (0..relay.sources.len()).map(SourceId) {

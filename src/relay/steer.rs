@@ -33,6 +33,11 @@ impl<S: Socket> Relay<S> {
         takes_more
     }
 
+    /// The name of a source.
+    pub fn source_name(&self, id: SourceId) -> &str {
+        &self.sources[id.0].settings.name
+    }
+
     /// The source of that name.
     pub fn source_named(&self, name: &str) -> Option<SourceId> {
         let is_it = |source: &Source| source.settings.name == name && !source.is_removed();

@@ -15,5 +15,6 @@ mod secrets;
 mod sources;
 mod starting;
 mod stopping;
+mod taps;
 #[cfg(feature = "tls")]
 mod tls;
