@@ -1,13 +1,10 @@
 """Fixtures: a world for each test, one authority for all."""
 
 import os
-import shutil
-import tempfile
-from pathlib import Path
 
 import pytest
 
-from harness import Admin, RawHttp, Tls, VEYLOR, World
+from harness import Admin, RawHttp, Tls, VEYLOR, World, short_folder
 
 
 def pytest_report_header():
@@ -21,10 +18,8 @@ def tls(tmp_path_factory):
 
 @pytest.fixture
 def folder():
-    """A short path: that of a Unix socket may have 107 bytes."""
-    path = Path(tempfile.mkdtemp(prefix="vl-"))
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
+    with short_folder() as path:
+        yield path
 
 
 @pytest.fixture
@@ -34,16 +29,20 @@ def world(folder, tls):
 
 
 @pytest.fixture(scope="session")
-def has_admin_door(tmp_path_factory):
-    with World(tmp_path_factory.mktemp("door"), tls=None) as world:
+def has_admin_door():
+    with short_folder() as folder, World(folder, tls=None) as world:
         return Admin(world).exists()
 
 
-@pytest.fixture
-def admin(world, has_admin_door):
-    """The admin door of the relay that the test starts by it."""
+@pytest.fixture(scope="session")
+def needs_admin_door(has_admin_door):
     if not has_admin_door and "VEYLOR_NEEDS_ADMIN" not in os.environ:
         pytest.skip("NO ADMIN DOOR in this program: not proved")
+
+
+@pytest.fixture
+def admin(world, needs_admin_door):
+    """The admin doors of the relay that the test starts by it."""
     return Admin(world)
 
 

@@ -12,6 +12,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
@@ -35,6 +36,16 @@ def wait_until(condition, what, within=PATIENCE):
     while not condition():
         assert time.monotonic() < deadline, f"not within {within} s: {what}"
         time.sleep(0.005)
+
+
+@contextlib.contextmanager
+def short_folder():
+    """A folder with a short path: that of a Unix socket may have 107 bytes."""
+    path = Path(tempfile.mkdtemp(prefix="vl-"))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 class Child:
@@ -219,8 +230,8 @@ class Tls:
 class Relay(Child):
     """The real program."""
 
-    def __init__(self, *args, ws_port=None, unix_path=None, env=None, cwd=None):
-        self.ws_port, self.unix_path = ws_port, unix_path
+    def __init__(self, *args, ws_port=None, unix_path=None, file=None, env=None, cwd=None):
+        self.ws_port, self.unix_path, self.file = ws_port, unix_path, file
         super().__init__([VEYLOR, *args], env={**os.environ, **(env or {})}, cwd=cwd)
 
     @property
@@ -237,6 +248,14 @@ class Relay(Child):
             )
 
         wait_until(is_up, f"{self.argv} listens")
+
+    @contextlib.contextmanager
+    def edit(self):
+        """Its configuration, to be changed; the file has it afterwards, and the relay not yet."""
+        path = Path(self.file)
+        config = json.loads(path.read_text())
+        yield config
+        path.write_text(json.dumps(config, indent=1))
 
     def stop(self):
         self.signal(signal.SIGTERM)
@@ -327,7 +346,8 @@ class World:
             entry.setdefault("ca_file", self.tls.ca)
         patience = {"reconnect_delay": 0.05, "reconnect_max_delay": 0.2, **(performance or {})}
         config = {"sources": [entry], "performance": patience, **top}
-        relay = self.run("-c", self.config(config), "-v", ws_port=port, unix_path=path, env=env)
+        file = self.config(config)
+        relay = self.run("-c", file, "-v", ws_port=port, unix_path=path, file=file, env=env)
         relay.wait_listening()
         return relay
 
@@ -353,30 +373,35 @@ class World:
 
 
 class Admin:
-    """The admin door of the relay that it starts."""
+    """The admin doors of the relay that it starts: over TCP, and over a Unix socket."""
 
     def __init__(self, world):
         self.world, self.port = world, world.free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.unix_path = world.folder / "admin.sock"
 
     def exists(self):
-        """Whether the program has such a door."""
+        """Whether the program has such doors."""
         port = self.world.free_port()
         sources = [{"url": "ws://127.0.0.1:1", "websocket_host": "127.0.0.1", "websocket_port": port}]
         path = self.world.config({"sources": sources, "admin": self.settings})
         relay = self.world.run("-c", path, ws_port=port)
         wait_until(lambda: relay.process.poll() is not None or tcp_port_listens(port), "it runs")
         with contextlib.suppress(AssertionError):
-            wait_until(lambda: tcp_port_listens(self.port), "the admin door is open", within=1)
-        return tcp_port_listens(self.port)
+            wait_until(lambda: self.is_open, "the admin doors are open", within=1)
+        return self.is_open
 
     @property
     def settings(self):
-        return {"listen": f"127.0.0.1:{self.port}"}
+        return {"listen": f"127.0.0.1:{self.port}", "unix_socket_path": str(self.unix_path)}
+
+    @property
+    def is_open(self):
+        return tcp_port_listens(self.port) and unix_path_listens(self.unix_path)
 
     def relay(self, source_url, source=None, **top):
         relay = self.world.relay(source_url, source, admin=self.settings, **top)
-        wait_until(lambda: tcp_port_listens(self.port), "the admin door is open")
+        wait_until(lambda: self.is_open, "the admin doors are open")
         return relay
 
     def open(self, path):
