@@ -191,7 +191,8 @@ impl World {
     fn client(&mut self, wire: Wire) -> usize {
         let end = End::new();
         let socket = Socketed(end.clone());
-        let key = self.relay.open_client(socket, ChannelId(0), wire, Peer::Unix, self.now).unwrap();
+        let key =
+            self.relay.open_client(socket, ChannelId(0), wire, Peer::Unix(None), self.now).unwrap();
         self.ends.push(end);
         self.keys.push(key);
         let client = self.ends.len() - 1;

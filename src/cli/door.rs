@@ -117,6 +117,12 @@ impl Socket {
 
     fn unreachable(&self, error: io::Error) -> Failure {
         let path = self.socket.display();
+        // A read that may not take longer ends with the one or the other.
+        if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
+            return Failure::Refused(format!(
+                "the relay at {path} does not answer in time; it hangs, or is stopped"
+            ));
+        }
         Failure::System(
             format!(
                 "no relay answers at {path}; is it running, with admin.unix_socket_path, and is \

@@ -47,9 +47,23 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
+/// What an inbox has of the next request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// All of it.
+    Whole(Request),
+    /// Not all.
+    Part,
+    /// Its head, and whoever sent it asks whether the body may come (RFC 9110, section 10.1.1).
+    AsksToGoOn,
+}
+
+/// The answer to [`Taken::AsksToGoOn`], once for each request.
+pub const GO_ON: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
 impl Request {
-    /// Takes the next request out of an inbox, `None` if it is not all there.
-    pub fn take(inbox: &mut Inbox) -> Result<Option<Self>, Refusal> {
+    /// Takes the next request out of an inbox if it is all there.
+    pub fn take(inbox: &mut Inbox) -> Result<Taken, Refusal> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut parsed = httparse::Request::new(&mut headers);
         let bytes = inbox.bytes();
@@ -58,26 +72,26 @@ impl Request {
             Ok(Status::Partial) if bytes.len() >= MAX_HEAD_BYTES => {
                 return refuse(431, "the request's head is above 16 KiB");
             }
-            Ok(Status::Partial) => return Ok(None),
+            Ok(Status::Partial) => return Ok(Taken::Part),
             Err(httparse::Error::TooManyHeaders) => return refuse(431, "too many headers"),
             Err(_) => return refuse(400, "not an HTTP request"),
         };
         let body_bytes = body_bytes(parsed.headers)?;
-        let target = parsed.path.unwrap_or_default();
         let mut request = Self {
             method: parsed.method.unwrap_or_default().to_owned(),
-            path: target.split('?').next().unwrap_or_default().to_owned(),
-            is_binary: has_token(parsed.headers, "Content-Type", "application/octet-stream"),
+            path: path_of(parsed.path.unwrap_or_default()).to_owned(),
+            is_binary: has_type(parsed.headers, "application/octet-stream"),
             body: Vec::new(),
             keeps_alive: parsed.version == Some(1)
                 && !has_token(parsed.headers, "Connection", "close"),
         };
         if bytes.len() < head_bytes + body_bytes {
+            let asks = has_token(parsed.headers, "Expect", "100-continue");
             inbox.expect(head_bytes + body_bytes);
-            return Ok(None);
+            return Ok(if asks { Taken::AsksToGoOn } else { Taken::Part });
         }
         request.body = inbox.take(head_bytes + body_bytes)[head_bytes..].to_vec();
-        Ok(Some(request))
+        Ok(Taken::Whole(request))
     }
 }
 
@@ -140,6 +154,10 @@ fn body_bytes(headers: &[httparse::Header<'_>]) -> Result<usize, Refusal> {
         return Err(Refusal { status: 411, reason: "a body needs a Content-Length here" });
     }
     let Some(length) = header(headers, "Content-Length") else { return Ok(0) };
+    let mut lengths = headers.iter().filter(|h| h.name.eq_ignore_ascii_case("Content-Length"));
+    if lengths.any(|other| other.value.trim_ascii() != length) {
+        return Err(Refusal { status: 400, reason: "there are two Content-Lengths" });
+    }
     let digits = std::str::from_utf8(length).ok().filter(|text| !text.starts_with('+'));
     match digits.and_then(|text| text.parse::<usize>().ok()) {
         None => Err(Refusal { status: 400, reason: "Content-Length is not a number" }),
@@ -150,7 +168,28 @@ fn body_bytes(headers: &[httparse::Header<'_>]) -> Result<usize, Refusal> {
     }
 }
 
-fn refuse(status: u16, reason: &'static str) -> Result<Option<Request>, Refusal> {
+/// The path of a target, which may be a whole URL (RFC 9112, section 3.2.2), without its query.
+fn path_of(target: &str) -> &str {
+    let path = match target.split_once("://") {
+        Some((_, rest)) if !target.starts_with('/') => {
+            rest.find(['/', '?']).map_or("/", |at| &rest[at..])
+        }
+        _ => target,
+    };
+    match path.split('?').next() {
+        None | Some("") => "/",
+        Some(path) => path,
+    }
+}
+
+/// Whether a body is of a type, with or without parameters (RFC 9110, section 8.3.1).
+fn has_type(headers: &[httparse::Header<'_>], wanted: &str) -> bool {
+    let value = header(headers, "Content-Type").and_then(|value| std::str::from_utf8(value).ok());
+    let essence = value.and_then(|value| value.split(';').next()).unwrap_or_default();
+    essence.trim_ascii().eq_ignore_ascii_case(wanted)
+}
+
+fn refuse(status: u16, reason: &'static str) -> Result<Taken, Refusal> {
     Err(Refusal { status, reason })
 }
 
@@ -163,7 +202,9 @@ mod tests {
         let mut requests = Vec::new();
         for byte in bytes {
             inbox.push(&[*byte]);
-            requests.extend(Request::take(&mut inbox)?);
+            if let Taken::Whole(request) = Request::take(&mut inbox)? {
+                requests.push(request);
+            }
         }
         Ok(requests)
     }
@@ -181,12 +222,42 @@ mod tests {
     }
 
     #[test]
+    fn target_may_be_a_url_and_a_type_may_have_parameters() {
+        let paths = [
+            ("/a://b?c", "/a://b"),
+            ("http://h:1/a/b?c", "/a/b"),
+            ("http://h", "/"),
+            ("http://h?c", "/"),
+        ];
+        for (target, path) in paths {
+            assert_eq!(path_of(target), path, "{target}");
+        }
+        let request = |value| format!("POST / HTTP/1.1\r\nContent-Type: {value}\r\n\r\n");
+        let is_binary = |value| taken(request(value).as_bytes()).unwrap()[0].is_binary;
+        assert!(is_binary("Application/octet-stream; charset=binary"));
+        assert!(!is_binary("text/plain; x=application/octet-stream"));
+    }
+
+    #[test]
+    fn who_asks_to_go_on_has_sent_a_head_and_no_body() {
+        let mut inbox = Inbox::default();
+        inbox.push(b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n");
+        assert_eq!(Request::take(&mut inbox), Ok(Taken::Part));
+        inbox.push(b"\r\nh");
+        assert_eq!(Request::take(&mut inbox), Ok(Taken::AsksToGoOn));
+        inbox.push(b"i");
+        assert!(matches!(Request::take(&mut inbox), Ok(Taken::Whole(_))));
+    }
+
+    #[test]
     fn what_cannot_be_served_is_refused_with_its_status() {
         let status = |bytes: &[u8]| taken(bytes).unwrap_err().status;
         assert_eq!(status(b"\x00\x01"), 400);
         assert_eq!(status(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"), 411);
         assert_eq!(status(b"POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n"), 400);
         assert_eq!(status(b"POST / HTTP/1.1\r\nContent-Length: +1\r\n\r\n"), 400);
+        let two = b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n";
+        assert_eq!(status(two), 400);
         assert_eq!(status(b"POST / HTTP/1.1\r\nContent-Length: 1048577\r\n\r\n"), 413);
         assert_eq!(status(format!("GET /{} HTTP/1.1", "x".repeat(20_000)).as_bytes()), 431);
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use mio::Registry;
 
-use crate::codec::request::{Request, Response};
+use crate::codec::request::{GO_ON, Request, Response, Taken};
 use crate::config::settings::{MAX_VISITOR_OUTBOX_BYTES, MAX_VISITORS};
 use crate::net::listener::{Accepted, Address};
 use crate::net::stream::Stream;
@@ -64,6 +64,8 @@ struct Visitor {
     inbox: Inbox,
     outbox: Outbox,
     stage: Stage,
+    /// It asked whether the body of its request may come.
+    was_told_to_go_on: bool,
     until: Instant,
 }
 
@@ -109,7 +111,7 @@ impl Admin {
         }
         let (stream, access) = match accepted {
             Accepted::Tcp(stream, _) => (stream, Access::Read),
-            Accepted::Unix(stream) => (stream, Access::Act),
+            Accepted::Unix(stream, _) => (stream, Access::Act),
         };
         let key = self.visitors.insert(Visitor::new(stream, access, now));
         let visitor = self.visitors.get_mut(key).expect("just inserted");
@@ -299,6 +301,7 @@ impl Visitor {
             inbox: Inbox::default(),
             outbox: Outbox::default(),
             stage: Stage::Serving,
+            was_told_to_go_on: false,
             until: now + REQUEST_TIMEOUT,
         }
     }
@@ -312,8 +315,16 @@ impl Visitor {
                 Stage::Waiting => return Ok(Next::Event),
                 Stage::Serving if !self.outbox.is_empty() => return Ok(Next::Event),
                 Stage::Serving => match Request::take(&mut self.inbox) {
-                    Ok(Some(request)) => return Ok(Next::Request(request)),
-                    Ok(None) => {}
+                    Ok(Taken::Whole(request)) => {
+                        self.was_told_to_go_on = false;
+                        return Ok(Next::Request(request));
+                    }
+                    Ok(Taken::AsksToGoOn) if !self.was_told_to_go_on => {
+                        self.outbox.push(GO_ON);
+                        self.was_told_to_go_on = true;
+                        continue;
+                    }
+                    Ok(Taken::AsksToGoOn | Taken::Part) => {}
                     Err(refusal) => {
                         refusal.send(&mut self.outbox);
                         self.stage = Stage::Leaving;

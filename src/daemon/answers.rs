@@ -95,7 +95,6 @@ impl Daemon {
 
     fn answer(&mut self, request: &Request, access: Access, now: Instant) -> Answer {
         let steps: Vec<&str> = request.path.split('/').skip(1).collect();
-        let is_read = matches!(&*request.method, "GET" | "HEAD");
         let response = match (&*request.method, &*steps) {
             ("GET" | "HEAD", [""]) => page(),
             ("GET" | "HEAD", ["healthz"]) => Response::text(200, "ok"),
@@ -138,7 +137,7 @@ impl Daemon {
                 ["api", "reload"]
                 | ["api", "clients", _, "disconnect"]
                 | ["api", "sources", _, "send" | "redial"],
-            ) if is_read => {
+            ) => {
                 Response { headers: &[("Allow", "POST")], ..Response::text(405, "only POST here") }
             }
             _ => Response::text(404, "there is nothing here; try / or /api/status"),

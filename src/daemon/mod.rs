@@ -280,7 +280,9 @@ impl Daemon {
     fn open_client(&mut self, accepted: Accepted, channel: ChannelId, now: Instant) {
         let (stream, wire, peer) = match accepted {
             Accepted::Tcp(stream, address) => (stream, Wire::WebSocket, Peer::Tcp(address)),
-            Accepted::Unix(stream) => (stream, Wire::Prefixed, Peer::Unix),
+            Accepted::Unix(stream, credentials) => {
+                (stream, Wire::Prefixed, Peer::Unix(credentials))
+            }
         };
         if let Some(key) = self.relay.open_client(stream, channel, wire, peer, now) {
             self.register(key, Stream::register, now);

@@ -13,6 +13,7 @@ use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use super::credentials::Credentials;
 use super::stream::Stream;
 
 /// Connections that the kernel keeps for us until we accept them.
@@ -59,7 +60,7 @@ pub enum Accepted {
     /// Over TCP, from there.
     Tcp(Stream, SocketAddr),
     /// Some process of this machine.
-    Unix(Stream),
+    Unix(Stream, Option<Credentials>),
 }
 
 /// The file of a Unix socket.
@@ -173,7 +174,8 @@ impl Listener {
             }
             Self::Unix(listener, _) => {
                 let (stream, _) = listener.accept()?;
-                Ok(Accepted::Unix(Stream::Unix(stream)))
+                let credentials = Credentials::of(&stream);
+                Ok(Accepted::Unix(Stream::Unix(stream), credentials))
             }
         }
     }

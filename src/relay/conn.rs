@@ -9,6 +9,7 @@ use super::MAX_CLIENT_OUTBOX_BYTES;
 use super::backlog::{Backlog, Cursor};
 use super::settings::{ChannelId, SourceId};
 use crate::codec::{Codec, Event, Wire};
+use crate::net::credentials::Credentials;
 use crate::net::stream::Socket;
 use crate::reactor::inbox::Inbox;
 use crate::reactor::outbox::Outbox;
@@ -30,8 +31,8 @@ pub enum Role {
 pub enum Peer {
     /// The address of the other end.
     Tcp(SocketAddr),
-    /// Some process of this machine.
-    Unix,
+    /// Some process of this machine; which one, if the system tells.
+    Unix(Option<Credentials>),
 }
 
 /// How far a connection's life has gone.
@@ -298,7 +299,8 @@ impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
-            Self::Unix => f.write_str("unix"),
+            Self::Unix(Some(credentials)) => write!(f, "unix ({credentials})"),
+            Self::Unix(None) => f.write_str("unix"),
         }
     }
 }

@@ -80,9 +80,9 @@ impl Link {
         let request =
             ws::Request { path_and_query: "/".into(), host: "x".into(), ..ws::Request::default() };
         let end = End(source.clone());
-        let dialled = relay.open_source(end, SourceId(0), &request, Peer::Unix, now);
+        let dialled = relay.open_source(end, SourceId(0), &request, Peer::Unix(None), now);
         let end = End(client.clone());
-        let accepted = relay.open_client(end, ChannelId(0), Wire::WebSocket, Peer::Unix, now);
+        let accepted = relay.open_client(end, ChannelId(0), Wire::WebSocket, Peer::Unix(None), now);
         let keys = vec![(Side::Client, accepted.unwrap()), (Side::Source, dialled)];
         let mut link = Self { relay, now, client, source, keys };
         link.settle();

@@ -125,7 +125,7 @@ impl World {
     pub(crate) fn stranger_of(&mut self, channel: ChannelId, wire: Wire) -> Client {
         let (near, far) = Pipe::pair();
         let end = RelayEnd(near.clone());
-        if let Some(key) = self.relay.open_client(end, channel, wire, Peer::Unix, self.now) {
+        if let Some(key) = self.relay.open_client(end, channel, wire, Peer::Unix(None), self.now) {
             self.ends.push((key, near));
         }
         self.peers.push(Peered {
@@ -415,7 +415,7 @@ impl World {
                         ..Default::default()
                     };
                     let end = RelayEnd(near.clone());
-                    let key = self.relay.open_source(end, id, &request, Peer::Unix, self.now);
+                    let key = self.relay.open_source(end, id, &request, Peer::Unix(None), self.now);
                     self.ends.push((key, near));
                     if self.sources.len() <= id.0 {
                         self.sources.resize_with(id.0 + 1, || None);

@@ -128,7 +128,7 @@ impl World {
         }
         let wire = if prefixed { Wire::Prefixed } else { Wire::WebSocket };
         let (near, far) = Pipe::pair();
-        let key = self.relay.open_client(near, ChannelId(channel), wire, Peer::Unix, self.now);
+        let key = self.relay.open_client(near, ChannelId(channel), wire, Peer::Unix(None), self.now);
         let Some(key) = key else { return };
         self.ends.push((key, far.clone()));
         let joined_at = self.received();
@@ -218,7 +218,7 @@ impl World {
         source.connect(far.clone(), tally);
         let request =
             ws::Request { path_and_query: "/".into(), host: "x".into(), ..Default::default() };
-        let key = self.relay.open_source(near, id, &request, Peer::Unix, self.now);
+        let key = self.relay.open_source(near, id, &request, Peer::Unix(None), self.now);
         self.ends.push((key, far));
     }
 
