@@ -398,7 +398,7 @@ def test_reload_of_a_wrong_file_tells_its_problems_and_changes_nothing(world, ad
     assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
     problems = answer.body.decode().splitlines()
     assert problems == ["nothing is changed", *check.err]
-    assert len(problems) == 2
+    assert len(problems) == 3
     source.send("text", b"unharmed")
     assert client.receive() == ("text", b"unharmed")
 
