@@ -1,5 +1,7 @@
 //! The little of HTTP/1.1 that opening handshakes and the operator's doors need.
 
+use std::net::IpAddr;
+
 use httparse::Header;
 
 /// Header lines of one head at most.
@@ -29,6 +31,18 @@ pub fn tokens<'h>(headers: &'h [Header<'h>], name: &str) -> impl Iterator<Item =
         .filter(|token| !token.is_empty())
 }
 
+/// Whether a host stands for one machine for ever. Any other name may be made to point here by
+/// whoever owns it, after its page was loaded.
+pub fn is_fixed_host(host_and_port: &str) -> bool {
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let host = match host_and_port.rsplit_once(':') {
+        Some((host, port)) if is_port(port) => host,
+        _ => host_and_port,
+    };
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
+}
+
 /// The usual words for a status.
 pub fn reason_phrase(status: u16) -> &'static str {
     match status {
@@ -42,6 +56,7 @@ pub fn reason_phrase(status: u16) -> &'static str {
         409 => "Conflict",
         411 => "Length Required",
         413 => "Content Too Large",
+        421 => "Misdirected Request",
         422 => "Unprocessable Content",
         426 => "Upgrade Required",
         431 => "Request Header Fields Too Large",

@@ -17,6 +17,8 @@ pub struct Request {
     pub method: String,
     /// The target without its query.
     pub path: String,
+    /// The host and the port that it was meant for, empty if it does not say.
+    pub host: String,
     /// Whether the body is binary (`application/octet-stream`).
     pub is_binary: bool,
     /// Its body, empty if there is none.
@@ -80,6 +82,7 @@ impl Request {
         let mut request = Self {
             method: parsed.method.unwrap_or_default().to_owned(),
             path: path_of(parsed.path.unwrap_or_default()).to_owned(),
+            host: text_of(parsed.headers, "Host").unwrap_or_default().to_owned(),
             is_binary: has_type(parsed.headers, "application/octet-stream"),
             body: Vec::new(),
             keeps_alive: parsed.version == Some(1)
@@ -184,9 +187,13 @@ fn path_of(target: &str) -> &str {
 
 /// Whether a body is of a type, with or without parameters (RFC 9110, section 8.3.1).
 fn has_type(headers: &[httparse::Header<'_>], wanted: &str) -> bool {
-    let value = header(headers, "Content-Type").and_then(|value| std::str::from_utf8(value).ok());
-    let essence = value.and_then(|value| value.split(';').next()).unwrap_or_default();
+    let value = text_of(headers, "Content-Type").unwrap_or_default();
+    let (essence, _) = value.split_once(';').unwrap_or((value, ""));
     essence.trim_ascii().eq_ignore_ascii_case(wanted)
+}
+
+fn text_of<'h>(headers: &'h [httparse::Header<'h>], name: &str) -> Option<&'h str> {
+    header(headers, name).and_then(|value| std::str::from_utf8(value).ok())
 }
 
 fn refuse(status: u16, reason: &'static str) -> Result<Taken, Refusal> {

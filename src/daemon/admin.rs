@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use mio::Registry;
 
-use crate::codec::request::{GO_ON, Request, Response, Taken};
+use crate::codec::http::is_fixed_host;
+use crate::codec::request::{GO_ON, Refusal, Request, Response, Taken};
 use crate::config::settings::{MAX_VISITOR_OUTBOX_BYTES, MAX_VISITORS};
 use crate::net::listener::{Accepted, Address};
 use crate::net::stream::Stream;
@@ -27,6 +28,12 @@ const WORK_TIMEOUT: Duration = Duration::from_mins(1);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes read from one visitor in one turn.
 const READ_BYTES: usize = 64 * 1024;
+
+/// The answer to who asks for another host.
+const MISDIRECTED: Refusal = Refusal {
+    status: 421,
+    reason: "ask for an address or localhost: any other name may point here without being ours",
+};
 
 /// What a visitor may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +68,8 @@ pub(super) struct Admin {
 struct Visitor {
     stream: Stream,
     access: Access,
+    /// It came over TCP from this machine.
+    is_near: bool,
     inbox: Inbox,
     outbox: Outbox,
     stage: Stage,
@@ -109,11 +118,7 @@ impl Admin {
             log::warn!("admin: {MAX_VISITORS} visitors are there already, one is sent away");
             return;
         }
-        let (stream, access) = match accepted {
-            Accepted::Tcp(stream, _) => (stream, Access::Read),
-            Accepted::Unix(stream, _) => (stream, Access::Act),
-        };
-        let key = self.visitors.insert(Visitor::new(stream, access, now));
+        let key = self.visitors.insert(Visitor::new(accepted, now));
         let visitor = self.visitors.get_mut(key).expect("just inserted");
         if visitor.stream.register(registry, Target::Visitor(key).token()).is_err() {
             self.visitors.remove(key);
@@ -294,10 +299,15 @@ impl Admin {
 }
 
 impl Visitor {
-    fn new(stream: Stream, access: Access, now: Instant) -> Self {
+    fn new(accepted: Accepted, now: Instant) -> Self {
+        let (stream, access, is_near) = match accepted {
+            Accepted::Tcp(stream, peer) => (stream, Access::Read, peer.ip().is_loopback()),
+            Accepted::Unix(stream, _) => (stream, Access::Act, false),
+        };
         Self {
             stream,
             access,
+            is_near,
             inbox: Inbox::default(),
             outbox: Outbox::default(),
             stage: Stage::Serving,
@@ -315,6 +325,12 @@ impl Visitor {
                 Stage::Waiting => return Ok(Next::Event),
                 Stage::Serving if !self.outbox.is_empty() => return Ok(Next::Event),
                 Stage::Serving => match Request::take(&mut self.inbox) {
+                    // A browser's page may have made its own name point to this machine.
+                    Ok(Taken::Whole(request)) if self.is_near && has_foreign_host(&request) => {
+                        MISDIRECTED.send(&mut self.outbox);
+                        self.stage = Stage::Leaving;
+                        continue;
+                    }
                     Ok(Taken::Whole(request)) => {
                         self.was_told_to_go_on = false;
                         return Ok(Next::Request(request));
@@ -376,6 +392,10 @@ impl Visitor {
         };
         (!may_stay).then_some(self.until)
     }
+}
+
+fn has_foreign_host(request: &Request) -> bool {
+    !request.host.is_empty() && !is_fixed_host(&request.host)
 }
 
 impl Tap {

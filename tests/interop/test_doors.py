@@ -675,6 +675,15 @@ def test_what_acts_takes_no_get(door, path):
     """)
 
 
+def test_page_of_another_name_that_points_here_reads_nothing(admin, world):
+    admin.relay(world.source().url)
+    answer = Door(admin, "tcp").ask("GET", "/api/status", "Host: evil.example")
+    assert answer.status_line == "HTTP/1.1 421 Misdirected Request"
+    assert Door(admin, "tcp").ask("GET", "/healthz", "Host: LOCALHOST:1").body == b"ok\n"
+    # Nothing of a browser's comes here.
+    assert Door(admin, "unix").ask("GET", "/healthz", "Host: relay").body == b"ok\n"
+
+
 def test_what_acts_takes_no_put(acting_door):
     acting_door.holds("""
         > PUT /api/reload

@@ -1,13 +1,14 @@
 //! The opening handshake as a server (RFC 6455, section 4.2).
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 
 use httparse::{Header, Request, Status};
 use tungstenite::handshake::derive_accept_key;
 
 use crate::codec::Error;
-use crate::codec::http::{MAX_HEAD_BYTES, MAX_HEADERS, has_token, header, reason_phrase, tokens};
+use crate::codec::http::{
+    MAX_HEAD_BYTES, MAX_HEADERS, has_token, header, is_fixed_host, reason_phrase, tokens,
+};
 use crate::reactor::inbox::Inbox;
 use crate::reactor::outbox::Outbox;
 
@@ -182,21 +183,9 @@ fn is_key(key: &[u8]) -> bool {
 /// Whether a page may connect: its origin is named, or is the endpoint's own.
 fn is_allowed(policy: &Policy, origin: &str, host: &[u8]) -> bool {
     let named = |allowed: &String| allowed == "*" || allowed.eq_ignore_ascii_case(origin);
-    let is_own = |rest: &str| rest.as_bytes().eq_ignore_ascii_case(host) && is_fixed(rest);
+    let is_own = |rest: &str| rest.as_bytes().eq_ignore_ascii_case(host) && is_fixed_host(rest);
     let own = origin.split_once("://").is_some_and(|(_, rest)| is_own(rest));
     own || policy.allowed_origins.iter().any(named)
-}
-
-/// Whether a host stands for one machine for ever. Any other name may be made to point here by
-/// whoever owns it, after its page was loaded.
-fn is_fixed(host_and_port: &str) -> bool {
-    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
-    let host = match host_and_port.rsplit_once(':') {
-        Some((host, port)) if is_port(port) => host,
-        _ => host_and_port,
-    };
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
 }
 
 #[cfg(test)]
