@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Read, Stdout, Write};
+use std::mem::ManuallyDrop;
 use std::os::fd::AsFd;
 use std::panic;
 use std::sync::Arc;
@@ -179,7 +180,8 @@ impl Session {
 
 /// A terminal in raw mode, on its other screen. Dropping it gives it back.
 struct Screen {
-    terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
+    /// Its own end would show the cursor once more, and panic where nobody hears that it cannot.
+    terminal: ManuallyDrop<Terminal<CrosstermBackend<BufWriter<Stdout>>>>,
     /// Whether it is to be given back. A panic in any thread does so, before its message.
     is_taken: Arc<AtomicBool>,
 }
@@ -192,7 +194,7 @@ impl Screen {
         let is_taken = Arc::new(AtomicBool::new(true));
         give_back_on_panic(Arc::clone(&is_taken));
         let output = BufWriter::with_capacity(SCREEN_BYTES, io::stdout());
-        let terminal = Terminal::new(CrosstermBackend::new(output))?;
+        let terminal = ManuallyDrop::new(Terminal::new(CrosstermBackend::new(output))?);
         let screen = Self { terminal, is_taken };
         enable_raw_mode()?;
         execute!(io::stdout(), EnterAlternateScreen, Hide)?;

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from harness import VEYLOR
+from harness import VEYLOR, wait_until
 from terminal import TMUX, Terminal
 
 pytestmark = pytest.mark.skipif(
@@ -352,6 +352,14 @@ def test_top_ends_with_its_relay_and_the_terminal_is_given_back(attached, number
     terminal = attached.open()
     attached.relay.signal(number)
     terminal.wait_given_back()
+
+
+def test_program_ends_with_its_terminal(scene):
+    scene.start()
+    terminal = scene.open()
+    terminal.vanish()
+    wait_until(lambda: terminal.exit_code() is not None, "the program has ended")
+    assert terminal.exit_code() in (0, 1)
 
 
 def test_top_without_a_relay_says_so_in_one_line(world):
