@@ -45,12 +45,14 @@ impl Socket {
 
     /// The lines that the relay sends until it ends or this end is dropped.
     pub(super) fn lines(&self, path: &str) -> Result<BufReader<UnixStream>, Failure> {
-        let mut stream = self.connect(None)?;
+        let mut stream = self.connect(TIMEOUT)?;
         let mut answer = self.request(&mut stream, "GET", path, b"")?;
         let status = self.head(&mut answer)?;
         if status != 200 {
             return Err(self.refused(status, &self.rest(answer)?));
         }
+        // From here on it speaks when there is something to tell.
+        stream.set_read_timeout(None).map_err(|error| self.unreachable(error))?;
         Ok(answer)
     }
 
@@ -61,7 +63,7 @@ impl Socket {
         body: &[u8],
         timeout: Duration,
     ) -> Result<String, Failure> {
-        let mut stream = self.connect(Some(timeout))?;
+        let mut stream = self.connect(timeout)?;
         let mut answer = self.request(&mut stream, method, path, body)?;
         let status = self.head(&mut answer)?;
         let text = self.rest(answer)?;
@@ -78,9 +80,9 @@ impl Socket {
     }
 
     /// Connects. Nothing is waited for longer than `timeout`.
-    fn connect(&self, timeout: Option<Duration>) -> Result<UnixStream, Failure> {
+    fn connect(&self, timeout: Duration) -> Result<UnixStream, Failure> {
         let connected = UnixStream::connect(&self.socket)
-            .and_then(|stream| stream.set_read_timeout(timeout).map(|()| stream));
+            .and_then(|stream| stream.set_read_timeout(Some(timeout)).map(|()| stream));
         connected.map_err(|error| self.unreachable(error))
     }
 

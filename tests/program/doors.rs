@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 
 use rustix::process::Signal;
@@ -128,4 +128,22 @@ fn large_message_is_sent_whole() {
     let answer = answered(&path, &(head.to_owned() + &message));
     assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
     assert!(source.text() == message);
+}
+
+#[test]
+fn silent_door_is_not_waited_for_without_an_end() {
+    let folder = Folder::new();
+    let _silent = UnixListener::bind(folder.join("admin.sock")).unwrap();
+    let commands: &[_] = if cfg!(feature = "tui") { &["top", "status"] } else { &["status"] };
+    let ask =
+        |command: &&str| Program::start(veylor(&folder).args([*command, "--socket", "admin.sock"]));
+    let asking: Vec<_> = commands.iter().map(ask).collect();
+    for mut program in asking {
+        assert_eq!(program.exit_code(WAIT), 1);
+        assert!(
+            program
+                .stderr()
+                .starts_with("veylor: the relay at admin.sock does not answer in time; ")
+        );
+    }
 }
