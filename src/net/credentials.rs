@@ -28,7 +28,7 @@ impl Credentials {
 impl fmt::Display for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(pid) = self.pid {
-            write!(f, "pid {pid}, ")?;
+            write!(f, "pid {pid} ")?;
         }
         write!(f, "uid {}", self.uid)
     }
@@ -45,7 +45,7 @@ mod tests {
         assert_eq!(found.pid, Some(std::process::id()));
         assert_eq!(found.uid, rustix::process::getuid().as_raw());
         let shown = Credentials { pid: Some(7), uid: 1000, gid: 100 }.to_string();
-        assert_eq!(shown, "pid 7, uid 1000");
+        assert_eq!(shown, "pid 7 uid 1000");
         assert_eq!(Credentials { pid: None, uid: 0, gid: 0 }.to_string(), "uid 0");
     }
 }

@@ -299,7 +299,7 @@ impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
-            Self::Unix(Some(credentials)) => write!(f, "unix ({credentials})"),
+            Self::Unix(Some(credentials)) => credentials.fmt(f),
             Self::Unix(None) => f.write_str("unix"),
         }
     }

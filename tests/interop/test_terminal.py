@@ -133,7 +133,7 @@ def test_screen_shows_sources_figures_clients_and_the_log(scene, size):
     for client in clients:
         assert client.receive()[1] == b"twelve bytes"
     figures = ["2 here", "1 msg 12 B", "2 msg ", "0 drops", "1 error"]
-    screen = scene.open().wait_to_show("1 of 2 open", *figures, "unix: connected")
+    screen = scene.open().wait_to_show("1 of 2 open", *figures, " uid ")
 
     up, down = screen.row("● trades"), screen.row("○ quotes")
     assert scene.url[:20] in up and re.search(r" up \d+ s ", up)
@@ -145,8 +145,8 @@ def test_screen_shows_sources_figures_clients_and_the_log(scene, size):
     assert re.search(r"id +channel +kind +address +agent +lag +bytes +age +sent", screen.text)
     even = r" +– +– +– +1 "
     assert re.search(r"\d trades +ws +127\.0\.0\.1:\d+ +Python/.*" + even, screen.text)
-    assert re.search(r"\d trades +unix +unix" + even, screen.text)
-    assert re.search(r"\d\d:\d\d:\d\d info  client trades#\d+ unix: connected", screen.text)
+    assert re.search(r"\d trades +unix +pid \d+ uid \d+" + even, screen.text)
+    assert re.search(r"\d\d:\d\d:\d\d info  client trades#\d+ pid \d+ uid \d+: connected", screen.text)
 
 
 @at_both_sizes
@@ -181,7 +181,7 @@ def test_picture_follows_the_size_of_the_window(scene):
         """The clients and the log, in which nothing moves while nothing happens."""
         return screen.rows[screen.rows.index(screen.row("by channel")) :]
 
-    terminal.wait_to_show("2 here", "unix: connected")
+    terminal.wait_to_show("2 here", " uid ")
     first, wide = when_whole(NARROW), when_whole(WIDE)
     assert all(part in when_whole(TINY).text for part in ("○ quotes", "2 clients", "127.0.0.1"))
     assert outline(when_whole(WIDE)) == outline(wide)
@@ -216,14 +216,14 @@ def test_slash_filters_the_clients_and_escape_shows_all(scene):
     scene.start()
     scene.client(), scene.client("python unix")
     terminal = scene.open()
-    terminal.wait_to_show("Python/", " unix unix ", "2 by channel")
+    terminal.wait_to_show("Python/", " unix pid ", "2 by channel")
     terminal.press("/", *"uni")
-    filtered = terminal.wait_to_show("/uni▏", "1 of 2 by channel", " unix unix ")
+    filtered = terminal.wait_to_show("/uni▏", "1 of 2 by channel", " unix pid ")
     assert "Python/" not in filtered.text
     terminal.press("Enter")
     terminal.wait_to_show("/uni  1 of 2 by channel", "q quit")
     terminal.press("Escape")
-    terminal.wait_to_show("Python/", " unix unix ", " 2 by channel")
+    terminal.wait_to_show("Python/", " unix pid ", " 2 by channel")
 
 
 def test_arrows_move_the_selection_and_tab_the_focus(scene):
@@ -289,7 +289,7 @@ def test_x_disconnects_the_selected_client_after_a_yes(scene):
     scene.start()
     chosen, other = scene.client(), scene.client("python unix")
     terminal = scene.open()
-    terminal.wait_to_show("Python/", " unix unix ")
+    terminal.wait_to_show("Python/", " unix pid ")
     terminal.press("Down", "x")
     terminal.wait_to_show("Disconnect client")
     terminal.press("y")
@@ -297,7 +297,7 @@ def test_x_disconnects_the_selected_client_after_a_yes(scene):
     scene.source.send("text", b"still there")
     assert other.receive()[1] == b"still there"
     screen = terminal.wait_to_show("gone (the operator asked", " 1 by channel")
-    assert "Python/" not in screen.text and " unix unix " in screen.text
+    assert "Python/" not in screen.text and " unix pid " in screen.text
 
 
 def test_slow_client_shows_its_lag_in_another_colour(scene, raw):
