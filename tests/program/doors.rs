@@ -1,14 +1,14 @@
 //! The operator's Unix door: what it answers, and to whom it goes on talking.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 
 use rustix::process::Signal;
 
-use crate::peer::Service;
-use crate::program::{Folder, Port, Program, WAIT, ended, feed, veylor};
+use crate::peer::{Peer, Service};
+use crate::program::{Folder, Port, Program, Stopwatch, WAIT, ended, feed, veylor};
 
 fn with_door(folder: &Folder, sources: &str) -> (PathBuf, String) {
     let path = folder.join("admin.sock");
@@ -146,4 +146,30 @@ fn silent_door_is_not_waited_for_without_an_end() {
                 .starts_with("veylor: the relay at admin.sock does not answer in time; ")
         );
     }
+}
+
+#[test]
+fn watcher_whose_socket_was_full_misses_nothing() {
+    let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
+    let (path, config) = with_door(&folder, &feed(&service.url(), &port, ""));
+    let program = Program::run(&folder, &config);
+    let mut stream = UnixStream::connect(&path).unwrap();
+    stream.set_read_timeout(Some(WAIT)).unwrap();
+    stream.write_all(b"GET /api/events HTTP/1.1\r\n\r\n").unwrap();
+    let watch = Stopwatch::start();
+    let lines = BufReader::new(stream).lines().map(Result::unwrap);
+    // A snapshot comes every second, for ever.
+    let mut lines = lines.take_while(|_| watch.elapsed() < WAIT);
+    lines.find(|line| line.contains("\"event\":\"snapshot\"")).unwrap();
+
+    // The system holds some hundred lines of this size for a reader that pauses.
+    let come_and_go = |times| (0..times).for_each(|_| drop(Peer::connect(&port)));
+    come_and_go(500);
+    program.wait_for_times(": gone (", 500);
+    let mut is_told = |words: &str| lines.by_ref().any(|line| line.contains(words));
+    for _ in 0..500 {
+        assert!(is_told(": gone ("));
+    }
+    come_and_go(1);
+    assert!(is_told(": gone ("), "it watches on");
 }
