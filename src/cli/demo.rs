@@ -3,21 +3,25 @@
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use tungstenite::{Error, Message, WebSocket};
-
 use super::{Failure, relay, run};
+use crate::codec::{Codec, Error, Event, Kind, Message, ws};
 use crate::config;
 use crate::config::settings::Settings;
 use crate::daemon::logging::Logging;
 use crate::daemon::{Daemon, limits};
+use crate::reactor::inbox::Inbox;
+use crate::reactor::outbox::Outbox;
 
 /// Between two ticks of the feed.
 const TICK: Duration = Duration::from_millis(200);
 /// Where clients connect if the port is free.
 const PREFERRED_PORT: u16 = 8765;
+/// The longest message that the feed sends back.
+const MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -106,34 +110,42 @@ fn serve(feed: &TcpListener) {
     }
 }
 
-fn serve_one(stream: TcpStream, tick: &mut u64) -> Result<(), Error> {
-    let handshaken = tungstenite::accept(stream);
-    let mut socket = handshaken.map_err(|error| Error::Io(io::Error::other(error.to_string())))?;
-    socket.get_ref().set_nodelay(true)?;
-    socket.get_ref().set_read_timeout(Some(TICK))?;
+/// Sends back what comes, and ticks when nothing has come for a while.
+fn serve_one(mut stream: TcpStream, tick: &mut u64) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(TICK))?;
+    let mut codec = Codec::WebSocket(ws::Codec::accept(Arc::default(), MAX_MESSAGE_BYTES));
+    let (mut inbox, mut outbox) = (Inbox::default(), Outbox::default());
     loop {
-        *tick += 1;
-        let (whole, cents) = (price(*tick) / 100, price(*tick) % 100);
-        let text = format!("{{\"tick\":{tick},\"price\":{whole}.{cents:02}}}");
-        socket.send(Message::text(text))?;
-        echo_until_tick(&mut socket)?;
-    }
-}
-
-/// Sends messages back until nothing has come for a tick.
-fn echo_until_tick(socket: &mut WebSocket<TcpStream>) -> Result<(), Error> {
-    loop {
-        match socket.read() {
-            Ok(message @ (Message::Text(_) | Message::Binary(_))) => socket.send(message)?,
-            Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_)) => {}
-            Err(Error::Io(error))
-                if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) =>
-            {
-                return Ok(());
+        match inbox.fill(&mut stream) {
+            Ok(0) => return Ok(()),
+            Ok(_) => echo(&mut codec, &mut inbox, &mut outbox).map_err(io::Error::other)?,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                *tick += 1;
+                let payload = quote(*tick);
+                codec.send(Message { kind: Kind::Text, payload: payload.as_bytes() }, &mut outbox);
             }
             Err(error) => return Err(error),
         }
+        stream.write_all(outbox.bytes())?;
+        outbox.clear();
     }
+}
+
+/// Answers all that has come whole.
+fn echo(codec: &mut Codec, inbox: &mut Inbox, outbox: &mut Outbox) -> Result<(), Error> {
+    while let Some(event) = codec.poll_event(inbox, outbox)? {
+        if let Event::Message(message) = event {
+            codec.send(message, outbox);
+        }
+    }
+    Ok(())
+}
+
+/// What the feed says at a tick.
+fn quote(tick: u64) -> String {
+    let (whole, cents) = (price(tick) / 100, price(tick) % 100);
+    format!("{{\"tick\":{tick},\"price\":{whole}.{cents:02}}}")
 }
 
 /// A price in cents that goes up and down, slowly and quickly.
