@@ -3,15 +3,11 @@
 
 mod output;
 
-use std::fmt;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use time::OffsetDateTime;
-use time::format_description::BorrowedFormatItem;
-use time::macros::format_description;
 
 pub(super) use self::output::Output;
 use super::Error;
@@ -22,8 +18,6 @@ use crate::observe::snapshot::LogLine;
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 /// Lines that wait for the loop to pass them on; more are not passed on.
 const MAX_WAITING_LINES: usize = 1000;
-const TIME_FORMAT: &[BorrowedFormatItem<'static>] =
-    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 
 /// The log of this process, while it runs.
 #[derive(Debug)]
@@ -87,11 +81,6 @@ impl Manner {
     }
 }
 
-/// The time of a line.
-fn now() -> String {
-    OffsetDateTime::now_utc().format(TIME_FORMAT).unwrap_or_default()
-}
-
 /// Passes lines on, but counts those that only repeat the last.
 #[derive(Debug)]
 struct Collapsing {
@@ -128,18 +117,18 @@ impl Collapsing {
         self.state().output = output;
     }
 
-    fn show(&self, output: &Output, level: Level, text: fmt::Arguments<'_>) {
-        let target = "veylor";
-        output.log(&Record::builder().level(level).target(target).args(text).build());
-        let (time, level) = (now(), level.as_str().to_ascii_lowercase());
+    fn show(&self, output: &mut Output, level: Level, text: String) {
+        let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+        output.show(level, &time, &text);
+        let level = level.as_str().to_ascii_lowercase();
         // Who watches misses a line rather than that the relay waits for the loop.
-        let _ = self.watchers.try_send(LogLine { level, time, text: text.to_string() });
+        let _ = self.watchers.try_send(LogLine { level, time, text });
     }
 
     fn show_repeats(&self, state: &mut State) {
         let State { output, last: Some(last) } = state else { return };
         if last.repeats > 0 {
-            let again = format_args!("{} (again, {} times)", last.text, last.repeats);
+            let again = format!("{} (again, {} times)", last.text, last.repeats);
             self.show(output, last.level, again);
             last.repeats = 0;
         }
@@ -172,7 +161,7 @@ impl Log for Collapsing {
             return;
         }
         self.show_repeats(&mut state);
-        self.show(&state.output, record.level(), format_args!("{text}"));
+        self.show(&mut state.output, record.level(), text.clone());
         state.last = Some(Last { level: record.level(), text, repeats: 0, shown_at: now });
     }
 
@@ -187,34 +176,16 @@ impl Log for Collapsing {
 mod tests {
     use super::*;
 
-    #[derive(Default)]
-    struct Lines(Mutex<Vec<String>>);
-
-    impl Log for Lines {
-        fn enabled(&self, _: &Metadata<'_>) -> bool {
-            true
-        }
-
-        fn log(&self, record: &Record<'_>) {
-            self.0.lock().unwrap().push(record.args().to_string());
-        }
-
-        fn flush(&self) {}
-    }
-
     #[test]
     fn repeats_are_counted_and_other_lines_pass() {
         let (watchers, watched) = mpsc::sync_channel(10);
-        let shown = Arc::new(Lines::default());
-        let logger = Collapsing::new(Output::to(Box::new(Arc::clone(&shown))), watchers);
+        let logger = Collapsing::new(Output::nowhere(), watchers);
         for text in ["a", "b", "b", "b", "c"] {
             let args = format_args!("{text}");
             logger.log(&Record::builder().target("veylor::test").args(args).build());
         }
         logger.log(&Record::builder().target("other").args(format_args!("noise")).build());
-        let lines = shown.0.lock().unwrap().clone();
-        assert_eq!(lines, ["a", "b", "b (again, 2 times)", "c"]);
         let watched: Vec<_> = watched.try_iter().map(|line| line.text).collect();
-        assert_eq!(watched, lines);
+        assert_eq!(watched, ["a", "b", "b (again, 2 times)", "c"]);
     }
 }

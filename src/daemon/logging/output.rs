@@ -1,92 +1,109 @@
 //! Where lines of the log go, and how they look there.
 
-use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::{env, fmt};
 
-use log::{LevelFilter, Log, Metadata, Record};
-use simplelog::{
-    ColorChoice, Config, ConfigBuilder, LevelPadding, TermLogger, TerminalMode, WriteLogger,
-};
+use anstyle::{AnsiColor, Style};
+use log::Level;
 
-use super::{TIME_FORMAT, now};
 use crate::config::settings::{Log as LogSettings, LogFormat};
 
 /// Where lines go.
-pub(in crate::daemon) struct Output(Box<dyn Log>);
+pub(in crate::daemon) struct Output {
+    form: Form,
+    sink: Box<dyn Write + Send>,
+}
+
+/// How a line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// `{"level":"info","message":…,"time":…}`
+    Json,
+    /// `2026-01-31T12:34:56.789Z [INFO] …`
+    Text { has_time: bool, has_color: bool },
+}
 
 impl Output {
     /// What these settings ask for; fails if their file cannot be opened.
     pub(super) fn open(settings: &LogSettings) -> io::Result<Self> {
-        let file = settings.file.as_deref().map(LogFile::open).transpose()?;
-        Ok(Self(match (settings.format, file) {
-            (LogFormat::Text, None) => stderr(),
-            (LogFormat::Text, Some(file)) => {
-                WriteLogger::new(LevelFilter::Trace, text(LevelFilter::Error), file)
-            }
-            (LogFormat::Json, None) => Box::new(Json::new(Box::new(io::stderr()))),
-            (LogFormat::Json, Some(file)) => Box::new(Json::new(Box::new(file))),
-        }))
+        let form = match (settings.format, &settings.file) {
+            (LogFormat::Json, _) => Form::Json,
+            (LogFormat::Text, None) => Form::on_stderr(),
+            (LogFormat::Text, Some(_)) => Form::Text { has_time: true, has_color: false },
+        };
+        let sink: Box<dyn Write + Send> = match &settings.file {
+            None => Box::new(io::stderr()),
+            Some(path) => Box::new(LogFile::open(path)?),
+        };
+        Ok(Self { form, sink })
     }
 
     /// For those who watch alone.
     pub(super) fn nowhere() -> Self {
-        Self(Box::new(Nowhere))
+        Self { form: Form::Json, sink: Box::new(io::sink()) }
     }
 
-    #[cfg(test)]
-    pub(super) fn to(logger: Box<dyn Log>) -> Self {
-        Self(logger)
+    /// Writes a line, all of it at once.
+    pub(super) fn show(&mut self, level: Level, time: &str, text: &str) {
+        let line = self.form.line(level, time, text) + "\n";
+        // A full disk costs lines of the log, never the relay.
+        let _ = self.sink.write_all(line.as_bytes());
     }
 
-    pub(super) fn log(&self, record: &Record<'_>) {
-        self.0.log(record);
-    }
-
-    pub(super) fn flush(&self) {
-        self.0.flush();
+    pub(super) fn flush(&mut self) {
+        let _ = self.sink.flush();
     }
 }
 
 impl fmt::Debug for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Output").finish_non_exhaustive()
+        f.debug_struct("Output").field("form", &self.form).finish_non_exhaustive()
     }
 }
 
-struct Nowhere;
-
-impl Log for Nowhere {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        false
+impl Form {
+    /// Text in colour to a terminal, without times to the journal, which has its own.
+    fn on_stderr() -> Self {
+        let is_journal = env::var_os("JOURNAL_STREAM").is_some();
+        Self::Text { has_time: !is_journal, has_color: stderr_has_color() }
     }
 
-    fn log(&self, _: &Record<'_>) {}
-
-    fn flush(&self) {}
+    fn line(self, level: Level, time: &str, text: &str) -> String {
+        match self {
+            Self::Json => serde_json::json!({
+                "time": time,
+                "level": level.as_str().to_ascii_lowercase(),
+                "message": text,
+            })
+            .to_string(),
+            Self::Text { has_time, has_color } => {
+                let (time, space) = if has_time { (time, " ") } else { ("", "") };
+                let style = if has_color { style(level) } else { Style::new() };
+                format!("{time}{space}{style}[{level}]{style:#} {text}")
+            }
+        }
+    }
 }
 
-/// Text on stderr: in colour to a terminal, without times to the journal, which has its own.
-fn stderr() -> Box<dyn Log> {
-    let is_journal = std::env::var_os("JOURNAL_STREAM").is_some();
-    let config = text(if is_journal { LevelFilter::Off } else { LevelFilter::Error });
-    let is_terminal = io::stderr().is_terminal();
-    let color = if is_terminal { ColorChoice::Auto } else { ColorChoice::Never };
-    TermLogger::new(LevelFilter::Trace, config, TerminalMode::Stderr, color)
+/// Whether stderr is a terminal with colours, and they are welcome (<https://no-color.org>).
+fn stderr_has_color() -> bool {
+    let is_dumb = env::var_os("TERM").is_none_or(|term| term == "dumb");
+    io::stderr().is_terminal() && !is_dumb && env::var_os("NO_COLOR").is_none()
 }
 
-fn text(times: LevelFilter) -> Config {
-    ConfigBuilder::new()
-        .set_time_format_custom(TIME_FORMAT)
-        .set_time_level(times)
-        .set_target_level(LevelFilter::Off)
-        .set_thread_level(LevelFilter::Off)
-        .set_location_level(LevelFilter::Off)
-        .set_level_padding(LevelPadding::Off)
-        .build()
+/// How a level stands out.
+fn style(level: Level) -> Style {
+    let color = match level {
+        Level::Error => AnsiColor::Red,
+        Level::Warn => AnsiColor::Yellow,
+        Level::Info => AnsiColor::Blue,
+        Level::Debug => AnsiColor::Cyan,
+        Level::Trace => AnsiColor::White,
+    };
+    color.on_default()
 }
 
 /// A file that lines are appended to. When it was moved or removed it is made anew, so that it may
@@ -123,46 +140,21 @@ impl Write for LogFile {
     }
 }
 
-/// Lines as JSON objects.
-struct Json {
-    output: Mutex<Box<dyn Write + Send>>,
-}
-
-impl Json {
-    fn new(output: Box<dyn Write + Send>) -> Self {
-        Self { output: Mutex::new(output) }
-    }
-}
-
-impl Log for Json {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        let line = serde_json::json!({
-            "time": now(),
-            "level": record.level().as_str().to_ascii_lowercase(),
-            "message": record.args().to_string(),
-        });
-        let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
-        // A full disk costs lines of the log, never the relay.
-        let _ = writeln!(output, "{line}");
-    }
-
-    fn flush(&self) {
-        let _ = self.output.lock().unwrap_or_else(PoisonError::into_inner).flush();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn say(logger: &Output, text: &str) {
-        let args = format_args!("{text}");
-        logger.log(&Record::builder().level(log::Level::Warn).target("veylor").args(args).build());
-        logger.flush();
+    const TIME: &str = "2026-01-31T12:34:56.789Z";
+
+    fn text(has_time: bool, has_color: bool) -> String {
+        Form::Text { has_time, has_color }.line(Level::Warn, TIME, "lost")
+    }
+
+    #[test]
+    fn text_has_level_and_message() {
+        assert_eq!(text(false, false), "[WARN] lost");
+        assert_eq!(text(true, false), "2026-01-31T12:34:56.789Z [WARN] lost");
+        assert_eq!(text(false, true), "\u{1b}[33m[WARN]\u{1b}[0m lost");
     }
 
     #[test]
@@ -172,10 +164,10 @@ mod tests {
         for format in [LogFormat::Text, LogFormat::Json] {
             let settings =
                 LogSettings { format, file: Some(path.clone()), ..LogSettings::default() };
-            let logger = Output::open(&settings).unwrap();
-            say(&logger, "before");
+            let mut output = Output::open(&settings).unwrap();
+            output.show(Level::Warn, TIME, "before");
             fs::rename(&path, folder.path().join("old.log")).unwrap();
-            say(&logger, "after \"it\"");
+            output.show(Level::Warn, TIME, "after \"it\"");
             let text = fs::read_to_string(&path).unwrap();
             assert_eq!(text.lines().count(), 1, "{text}");
             assert!(text.contains("after"), "{text}");
