@@ -2,10 +2,10 @@
 
 use std::io::{self, BufRead, Write};
 
+use serde_json::Value;
+
 use super::Failure;
 use super::door::Socket;
-use crate::observe::snapshot::{ChannelStatus, Snapshot, SourceStatus};
-use crate::relay::stats::ClientStats;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Show {
@@ -40,42 +40,64 @@ pub(super) struct Send {
     socket: Socket,
 }
 
+/// A column of a table: its title, the field of the status that it shows, and how.
+///
+/// A relay of another version is shown as far as it has these fields.
+type Column = (&'static str, &'static str, fn(&Value) -> String);
+
+const SOURCES: &[Column] = &[
+    ("SOURCE", "name", plain),
+    ("STATE", "state", plain),
+    ("FOR", "state_seconds", span),
+    ("IN", "received_messages", plain),
+    ("BYTES IN", "received_bytes", plain),
+    ("OUT", "forwarded_messages", plain),
+    ("DROPPED", "dropped_messages", plain),
+    ("CONNECTS", "connects", plain),
+    ("URL", "url", plain),
+];
+
+const CHANNELS: &[Column] = &[
+    ("CHANNEL", "name", plain),
+    ("CLIENTS", "clients", plain),
+    ("SENT", "sent_messages", plain),
+    ("BYTES SENT", "sent_bytes", plain),
+    ("DROPPED", "dropped_messages", plain),
+    ("LAG", "max_lag_messages", plain),
+    ("PAUSED", "is_paused", plain),
+    ("AT", "endpoints", plain),
+];
+
+const CLIENTS: &[Column] = &[
+    ("ID", "id", plain),
+    ("CHANNEL", "channel", plain),
+    ("WIRE", "wire", plain),
+    ("PEER", "peer", plain),
+    ("FOR", "connected_seconds", span),
+    ("LAG", "lag_messages", plain),
+    ("LAG BYTES", "lag_bytes", plain),
+    ("LAG AGE", "lag_seconds", span),
+    ("SENT", "sent_messages", plain),
+    ("RECEIVED", "received_messages", plain),
+    ("DROPPED", "dropped_messages", plain),
+    ("AGENT", "user_agent", plain),
+];
+
 /// Shows every source and every channel.
 pub(super) fn status(args: &Show) -> Result<(), Failure> {
     let text = args.socket.get("/api/status")?;
     if args.json {
         return print(&text);
     }
-    let snapshot = parsed(&text)?;
-    let header = ["SOURCE", "STATE", "FOR", "IN", "BYTES IN", "OUT", "DROPPED", "CONNECTS", "URL"];
-    let sources = table(&header, snapshot.sources.iter().map(source_row));
-    let header = ["CHANNEL", "CLIENTS", "SENT", "BYTES SENT", "DROPPED", "LAG", "PAUSED", "AT"];
-    let channels = table(&header, snapshot.channels.iter().map(channel_row));
-    print(&format!("{sources}\n{channels}"))
+    let status = parsed(&text)?;
+    let (sources, channels) = (&status["sources"], &status["channels"]);
+    print(&format!("{}\n{}", table(SOURCES, sources), table(CHANNELS, channels)))
 }
 
 /// Shows every client.
 pub(super) fn clients(args: &Show) -> Result<(), Failure> {
-    let text = args.socket.get("/api/status")?;
-    let snapshot = parsed(&text)?;
-    if args.json {
-        return print(&serde_json::to_string(&snapshot.clients).unwrap_or_default());
-    }
-    let header = [
-        "ID",
-        "CHANNEL",
-        "WIRE",
-        "PEER",
-        "FOR",
-        "LAG",
-        "LAG BYTES",
-        "LAG AGE",
-        "SENT",
-        "RECEIVED",
-        "DROPPED",
-        "AGENT",
-    ];
-    print(&table(&header, snapshot.clients.iter().map(client_row)))
+    let clients = &parsed(&args.socket.get("/api/status")?)?["clients"];
+    print(&if args.json { clients.to_string() } else { table(CLIENTS, clients) })
 }
 
 /// Disconnects a client.
@@ -116,54 +138,20 @@ fn percent_encoded(name: &str) -> String {
     encoded.collect()
 }
 
-fn source_row(source: &SourceStatus) -> Vec<String> {
-    let stats = &source.stats;
-    vec![
-        stats.name.clone(),
-        stats.state.clone(),
-        span(stats.state_seconds),
-        stats.received_messages.to_string(),
-        stats.received_bytes.to_string(),
-        stats.forwarded_messages.to_string(),
-        stats.dropped_messages.to_string(),
-        stats.connects.to_string(),
-        source.url.clone(),
-    ]
-}
-
-fn channel_row(channel: &ChannelStatus) -> Vec<String> {
-    let stats = &channel.stats;
-    vec![
-        stats.name.clone(),
-        stats.clients.to_string(),
-        stats.sent_messages.to_string(),
-        stats.sent_bytes.to_string(),
-        stats.dropped_messages.to_string(),
-        stats.max_lag_messages.to_string(),
-        if stats.is_paused { "yes" } else { "no" }.to_owned(),
-        channel.endpoints.join(" "),
-    ]
-}
-
-fn client_row(client: &ClientStats) -> Vec<String> {
-    vec![
-        client.id.to_string(),
-        client.channel.clone(),
-        client.wire.clone(),
-        client.peer.clone(),
-        span(client.connected_seconds),
-        client.lag_messages.to_string(),
-        client.lag_bytes.to_string(),
-        span(client.lag_seconds),
-        client.sent_messages.to_string(),
-        client.received_messages.to_string(),
-        client.dropped_messages.to_string(),
-        client.user_agent.clone().unwrap_or_default(),
-    ]
+/// A value as it is; what is not there as nothing.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::Bool(is_so) => if *is_so { "yes" } else { "no" }.to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(values) => values.iter().map(plain).collect::<Vec<_>>().join(" "),
+        Value::Number(_) | Value::Object(_) => value.to_string(),
+    }
 }
 
 /// Seconds as a person says them: `0.2s`, `42s`, `3m07s`, `5h12m`, `9d04h`.
-fn span(seconds: f64) -> String {
+fn span(seconds: &Value) -> String {
+    let Some(seconds) = seconds.as_f64() else { return String::new() };
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -179,12 +167,14 @@ fn span(seconds: f64) -> String {
     }
 }
 
-/// Columns as wide as their widest cell, a line a row.
-fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
-    let header = header.iter().map(|name| (*name).to_owned()).collect();
+/// A line for each of `rows`, and columns as wide as their widest cell.
+fn table(columns: &[Column], rows: &Value) -> String {
+    let header = columns.iter().map(|(title, ..)| (*title).to_owned()).collect();
+    let cells = |row: &Value| columns.iter().map(|(_, field, shown)| shown(&row[field])).collect();
+    let rows = rows.as_array().into_iter().flatten().map(cells);
     let rows: Vec<Vec<String>> = std::iter::once(header).chain(rows).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: Vec<usize> = (0..rows[0].len()).filter_map(width).collect();
+    let widths: Vec<usize> = (0..columns.len()).filter_map(width).collect();
     let line = |row: &Vec<String>| {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
@@ -192,8 +182,8 @@ fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     rows.iter().map(line).collect()
 }
 
-fn parsed(text: &str) -> Result<Snapshot, Failure> {
-    let wrong = |_| Failure::Refused("the relay's answer is of another version".to_owned());
+fn parsed(text: &str) -> Result<Value, Failure> {
+    let wrong = |_| Failure::Refused("the relay's answer is no JSON".to_owned());
     serde_json::from_str(text).map_err(wrong)
 }
 
@@ -209,18 +199,34 @@ fn print(text: &str) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::observe::snapshot::{ChannelStatus, SourceStatus};
+    use crate::relay::stats::ClientStats;
+
+    #[test]
+    fn columns_show_what_the_status_has() {
+        let sources = serde_json::to_value(SourceStatus::default()).unwrap();
+        let channels = serde_json::to_value(ChannelStatus::default()).unwrap();
+        let clients = serde_json::to_value(ClientStats::default()).unwrap();
+        for (columns, row) in [(SOURCES, sources), (CHANNELS, channels), (CLIENTS, clients)] {
+            for (_, field, _) in columns {
+                assert!(row.get(field).is_some(), "{field}");
+            }
+        }
+    }
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let rows =
-            [vec!["a".to_owned(), "long".to_owned()], vec!["äöü".to_owned(), "b".to_owned()]];
-        assert_eq!(table(&["X", "Y"], rows.into_iter()), "X    Y\na    long\näöü  b\n");
+        let columns: &[Column] = &[("X", "x", plain), ("Y", "y", plain)];
+        let rows = json!([{"x": "a", "y": "long"}, {"x": "äöü", "y": true}, {"y": [1, 2]}]);
+        assert_eq!(table(columns, &rows), "X    Y\na    long\näöü  yes\n     1 2\n");
     }
 
     #[test]
     fn spans_are_short() {
-        let spans = [0.25, 42.0, 187.0, 18_720.0, 791_000.0].map(span);
+        let spans = [0.25, 42.0, 187.0, 18_720.0, 791_000.0].map(|seconds| span(&json!(seconds)));
         assert_eq!(spans, ["0.2s", "42s", "3m07s", "5h12m", "9d03h"]);
     }
 }
