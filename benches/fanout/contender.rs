@@ -1,18 +1,21 @@
 //! The relays under test, each a process of its own that does not outlive the generator.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
+use std::io::IsTerminal;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
-use std::{env, fmt, io};
+use std::{env, fmt, io, iter};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::process::{Signal, ioctl_tiocsctty, set_parent_process_death_signal, setsid};
 
 use crate::failure::Failure;
 use crate::meter::{self, Memory, Usage};
+use crate::watcher::{Size, Terminal, Watcher};
 use crate::{Bench, PATIENCE, raw};
 
 /// The program, unless the variable `VEYLOR` names another.
@@ -22,6 +25,8 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_veylor");
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Contender {
     Veylor,
+    /// Veylor with nobody looking on, for works in which somebody looks on at Veylor.
+    Alone,
     /// The raw fan-out of this program.
     Raw,
     /// The tokio-tungstenite relay of this program.
@@ -42,11 +47,26 @@ pub(crate) enum Address {
     Unix(PathBuf),
 }
 
-/// A running relay; dropping it kills and reaps it.
+/// What a relay is started for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Job<'a> {
+    pub(crate) source: SocketAddr,
+    pub(crate) endpoint: Endpoint,
+    /// Added to Veylor's settings.
+    pub(crate) performance: &'a str,
+    pub(crate) watcher: Option<Watcher>,
+}
+
+/// A running relay; dropping it kills and reaps it, and who looks on.
 #[derive(Debug)]
 pub(crate) struct Relay {
     child: Child,
     address: Address,
+    /// Where operators come in, if any may.
+    door: Option<PathBuf>,
+    top: Option<Child>,
+    /// What is drawn on by who looks on, if anybody does.
+    terminal: Option<Terminal>,
     log: PathBuf,
 }
 
@@ -55,19 +75,20 @@ pub(crate) struct Relay {
 pub(crate) struct Scratch(PathBuf);
 
 impl Relay {
-    /// Starts a relay between `source` and an endpoint; `performance` is added to Veylor's
-    /// settings.
+    /// Starts a relay; who looks on from outside comes with [`Self::admit_top`].
     pub(crate) fn start(
         contender: Contender,
-        source: SocketAddr,
-        endpoint: Endpoint,
-        performance: &str,
+        job: &Job<'_>,
         bench: &Bench,
     ) -> Result<Self, Failure> {
+        let Job { source, endpoint, watcher, .. } = *job;
         let Bench { scratch, cpus } = bench;
         let socket = scratch.fresh("clients.sock")?;
         let log = scratch.fresh("log")?;
+        let door = watcher.map(|_| scratch.fresh("admin.sock")).transpose()?;
         let mut command = this_program()?;
+        command.stdin(Stdio::null());
+        let mut terminal = None;
         let address = match contender {
             Contender::Raw | Contender::Tokio => {
                 command.arg(if contender == Contender::Raw { "--raw" } else { "--tokio" });
@@ -75,34 +96,52 @@ impl Relay {
                 (endpoint == Endpoint::Unix).then(|| command.arg(&socket));
                 None
             }
-            Contender::Veylor => {
+            Contender::Veylor | Contender::Alone => {
                 let address = match endpoint {
                     Endpoint::WebSocket => Address::WebSocket(free_address()?),
                     Endpoint::Unix => Address::Unix(socket.clone()),
                 };
                 let config = scratch.fresh("config.yaml")?;
-                fs::write(&config, configuration(source, &address, performance))
+                fs::write(&config, configuration(job, &address, door.as_deref()))
                     .map_err(Failure::during("writing a configuration"))?;
-                let program = env::var_os("VEYLOR").unwrap_or_else(|| PROGRAM.into());
-                command.arg("--exec").arg(program).arg("-c").arg(&config);
-                command.stdout(Stdio::null());
+                command.arg("--exec").arg(program()).arg("-c").arg(&config).stdout(Stdio::null());
+                if let (Contender::Veylor, Some(Watcher::Tui(size))) = (contender, watcher) {
+                    command.arg("--tui");
+                    terminal = Some(Terminal::before(&mut command, size)?);
+                }
                 Some(address)
             }
         };
         let stderr = File::create(&log).map_err(Failure::during("creating a log"))?;
         let child = command
-            .stdin(Stdio::null())
             .stderr(stderr)
             .spawn()
             .map_err(Failure::during(format_args!("starting {contender}")))?;
         // From here on the child is killed if anything fails.
-        let mut relay = Self { child, address: Address::Unix(socket), log };
+        let mut relay =
+            Self { child, address: Address::Unix(socket), door, top: None, terminal, log };
         cpus.give_relay_share(relay.child.id())?;
         match address {
             Some(address) => relay.address = address,
             None => relay.hear_address(endpoint)?,
         }
         Ok(relay)
+    }
+
+    /// Lets `veylor top` look on at a relay that has opened its doors.
+    pub(crate) fn admit_top(&mut self, size: Size) -> Result<(), Failure> {
+        let Some(door) = &self.door else { return Err(Failure::new("the relay has no door")) };
+        let mut command = this_program()?;
+        command.arg("--exec").arg(program()).args(["top", "--socket"]).arg(door);
+        self.terminal = Some(Terminal::before(&mut command, size)?);
+        let child = command.stderr(Stdio::null()).spawn();
+        self.top = Some(child.map_err(Failure::during("starting veylor top"))?);
+        Ok(())
+    }
+
+    /// How much who looks on has drawn; `None` if nobody does.
+    pub(crate) fn drawn_bytes(&self) -> Option<u64> {
+        self.terminal.as_ref().map(Terminal::drawn_bytes)
     }
 
     fn hear_address(&mut self, endpoint: Endpoint) -> Result<(), Failure> {
@@ -171,8 +210,10 @@ impl Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        for child in iter::once(&mut self.child).chain(&mut self.top) {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
@@ -206,6 +247,7 @@ impl fmt::Display for Contender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Veylor => "veylor",
+            Self::Alone => "alone",
             Self::Raw => "raw",
             Self::Tokio => "tokio",
         })
@@ -217,28 +259,48 @@ pub(crate) fn die_with_parent() -> Result<(), Failure> {
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(Failure::during("a death signal"))
 }
 
-/// Becomes another program that dies with its parent; returns only if that fails.
+/// Becomes another program that dies with its parent, and whose terminal is the one at standard
+/// input, if there is one; returns only if that fails.
 pub(crate) fn become_program(program: &Path, args: &[String]) -> Failure {
-    if let Err(failure) = die_with_parent() {
+    if let Err(failure) = die_with_parent().and_then(|()| take_terminal()) {
         return failure;
     }
     Failure::during(program.display())(Command::new(program).args(args).exec())
+}
+
+/// Makes `/dev/tty` mean the terminal at standard input: it is asked for its size.
+fn take_terminal() -> Result<(), Failure> {
+    if !io::stdin().is_terminal() {
+        return Ok(());
+    }
+    setsid()
+        .and_then(|_| ioctl_tiocsctty(io::stdin()))
+        .map_err(Failure::during("taking a terminal"))
 }
 
 fn this_program() -> Result<Command, Failure> {
     env::current_exe().map(Command::new).map_err(Failure::during("finding this program"))
 }
 
-fn configuration(source: SocketAddr, address: &Address, performance: &str) -> String {
+/// Veylor, or what is measured in its place.
+fn program() -> OsString {
+    env::var_os("VEYLOR").unwrap_or_else(|| PROGRAM.into())
+}
+
+fn configuration(job: &Job<'_>, address: &Address, door: Option<&Path>) -> String {
     let endpoint = match address {
         Address::WebSocket(address) => {
             format!("    websocket_host: {}\n    websocket_port: {}", address.ip(), address.port())
         }
         Address::Unix(path) => format!("    unix_socket_path: {}", path.display()),
     };
+    let admin = door.map_or_else(String::new, |door| {
+        format!("admin:\n  unix_socket_path: {}\n", door.display())
+    });
     format!(
-        "sources:\n  - name: bench\n    url: ws://{source}/\n{endpoint}\n\
-         performance:\n  reconnect_delay: 0.05\n{performance}"
+        "sources:\n  - name: bench\n    url: ws://{}/\n{endpoint}\n{admin}\
+         performance:\n  reconnect_delay: 0.05\n{}",
+        job.source, job.performance
     )
 }
 

@@ -4,10 +4,11 @@
 //! all the clients, and runs Veylor and a reference in turn, a few rounds, since machines are
 //! noisy; what counts is the median of the rounds' ratios. The reference is a raw fan-out
 //! (`raw.rs`) and, for messages towards the source, a relay that uses tokio-tungstenite
-//! (`tokio_relay.rs`); both are this program again, as child processes.
+//! (`tokio_relay.rs`); both are this program again, as child processes. Where somebody looks on at
+//! Veylor, by `veylor top` or `--tui` on a pseudo terminal (`watcher.rs`), it is Veylor alone.
 //!
 //! ```text
-//! cargo bench --bench fanout                        all works, a few minutes
+//! cargo bench --bench fanout                        all works, a quarter of an hour
 //! cargo bench --bench fanout -- flat-100 unix       these works
 //! cargo bench --bench fanout -- --rounds 9 --only raw
 //! VEYLOR=path/to/veylor cargo bench --bench fanout  another program, such as the static one
@@ -15,9 +16,9 @@
 //!
 //! CPU time is the sum of `/proc/PID/task/*/schedstat` before and after the measured messages,
 //! which follow a warm-up; the relay is at rest at both moments. What the kernel does for a
-//! receiver on loopback is inside it. A run in which others kept the relay from its CPU is
-//! repeated, a few times at most, unless it shows a fault. The exit code is 1 if a limit is missed
-//! or a work fails.
+//! receiver on loopback is inside it, and so is the thread of the relay's own UI. A run in which
+//! others kept the relay from its CPU is repeated, a few times at most, unless it shows a fault. The
+//! exit code is 1 if a limit is missed or a work fails.
 
 mod contender;
 mod cpu;
@@ -32,6 +33,7 @@ mod raw;
 mod report;
 mod tally;
 mod tokio_relay;
+mod watcher;
 mod work;
 
 use std::env;
@@ -192,9 +194,9 @@ fn rounds(text: &str) -> Result<usize, Failure> {
 }
 
 fn named(name: &str) -> Result<Contender, Failure> {
-    let all = [Contender::Veylor, Contender::Raw, Contender::Tokio];
+    let all = [Contender::Veylor, Contender::Alone, Contender::Raw, Contender::Tokio];
     let found = all.into_iter().find(|contender| contender.to_string() == name);
-    found.ok_or_else(|| Failure::new(format!("{name:?} is none of veylor, raw and tokio")))
+    found.ok_or_else(|| Failure::new(format!("{name:?} is none of veylor, alone, raw and tokio")))
 }
 
 fn address(text: &str) -> Result<SocketAddr, Failure> {

@@ -3,6 +3,7 @@
 use crate::contender::Endpoint;
 use crate::failure::Failure;
 use crate::feed::Pace;
+use crate::watcher::{Size, Watcher};
 use crate::work::{Broadcast, Kind, Upstream, Work};
 
 const BROADCAST: Broadcast = Broadcast {
@@ -12,7 +13,17 @@ const BROADCAST: Broadcast = Broadcast {
     pace: Pace::FlatOut,
     warm_up: 10_000,
     messages: 600_000,
+    watcher: None,
 };
+
+/// Messages for so long that those who look on are told often what is going on.
+const LONG_PACED: Broadcast =
+    Broadcast { pace: Pace::PerSecond(1000), warm_up: 500, messages: 6000, ..BROADCAST };
+
+const LONG_FLAT: Broadcast = Broadcast { messages: 3_500_000, ..BROADCAST };
+
+const SMALL: Size = Size(80, 24);
+const LARGE: Size = Size(200, 50);
 
 const WORK: Work = Work {
     name: "",
@@ -21,6 +32,13 @@ const WORK: Work = Work {
     cpu_limit: None,
     p99_limit: None,
     delay_limit: 3.0,
+};
+
+const WATCHED: Work = Work {
+    cpu_limit: Some(1.05),
+    // The UI of the relay is a thread that waits while the loop runs, as the loop does for it.
+    delay_limit: 10.0,
+    ..WORK
 };
 
 pub(crate) const WORKS: &[Work] = &[
@@ -121,6 +139,42 @@ pub(crate) const WORKS: &[Work] = &[
         }),
         cpu_limit: Some(1.0),
         ..WORK
+    },
+    Work {
+        name: "paced-top",
+        about: "paced-1000 while `veylor top` looks on, against nobody",
+        kind: Kind::Broadcast(Broadcast { watcher: Some(Watcher::Top(LARGE)), ..LONG_PACED }),
+        ..WATCHED
+    },
+    Work {
+        name: "flat-top",
+        about: "flat-100 while `veylor top` looks on, against nobody",
+        kind: Kind::Broadcast(Broadcast { watcher: Some(Watcher::Top(LARGE)), ..LONG_FLAT }),
+        ..WATCHED
+    },
+    Work {
+        name: "paced-tui",
+        about: "paced-1000 with `--tui` at 80x24, against without",
+        kind: Kind::Broadcast(Broadcast { watcher: Some(Watcher::Tui(SMALL)), ..LONG_PACED }),
+        ..WATCHED
+    },
+    Work {
+        name: "flat-tui",
+        about: "flat-100 with `--tui` at 80x24, against without",
+        kind: Kind::Broadcast(Broadcast { watcher: Some(Watcher::Tui(SMALL)), ..LONG_FLAT }),
+        ..WATCHED
+    },
+    Work {
+        name: "paced-wide",
+        about: "paced-1000 with `--tui` at 200x50, against without",
+        kind: Kind::Broadcast(Broadcast { watcher: Some(Watcher::Tui(LARGE)), ..LONG_PACED }),
+        ..WATCHED
+    },
+    Work {
+        name: "flat-wide",
+        about: "flat-100 with `--tui` at 200x50, against without",
+        kind: Kind::Broadcast(Broadcast { watcher: Some(Watcher::Tui(LARGE)), ..LONG_FLAT }),
+        ..WATCHED
     },
 ];
 

@@ -74,7 +74,9 @@ impl Report {
                 println!("  {name:<10}  {contender:<6}  {}", Line(&sample));
                 match contender {
                     Contender::Veylor => account.veylor.push(sample),
-                    Contender::Raw | Contender::Tokio => account.reference.push(sample),
+                    Contender::Alone | Contender::Raw | Contender::Tokio => {
+                        account.reference.push(sample);
+                    }
                 }
             }
             Err(failure) => {

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use crate::contender::{Contender, Endpoint, Relay};
+use crate::contender::{Contender, Endpoint, Job, Relay};
 use crate::crowd::{Crowd, Glimpse};
 use crate::failure::Failure;
 use crate::feed::{Burst, Feed, Harvest, Pace};
 use crate::frame::{SMALLEST_MESSAGE, Wire};
 use crate::meter::{now_ns, sleep};
+use crate::watcher::Watcher;
 use crate::{Bench, PATIENCE, allowance};
 
 /// Veylor's default `max_pause`.
@@ -51,6 +52,8 @@ pub(crate) struct Broadcast {
     pub(crate) pace: Pace,
     pub(crate) warm_up: u64,
     pub(crate) messages: u64,
+    /// Who looks on at Veylor, which is then compared with itself alone.
+    pub(crate) watcher: Option<Watcher>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -113,6 +116,7 @@ impl Work {
     /// Who is compared with Veylor.
     pub(crate) fn reference(&self) -> Option<Contender> {
         match self.kind {
+            Kind::Broadcast(Broadcast { watcher: Some(_), .. }) => Some(Contender::Alone),
             Kind::Broadcast(_) | Kind::Idle(_) => Some(Contender::Raw),
             Kind::Upstream(_) => Some(Contender::Tokio),
             // Without limits nobody is ever cut.
@@ -155,6 +159,7 @@ fn broadcast(
     sleep(REST);
 
     let before = crowd.census();
+    let drawn_bytes = relay.drawn_bytes();
     let usage = relay.usage()?;
     let began_ns = now_ns();
     let goal = plan.warm_up + plan.messages;
@@ -178,6 +183,9 @@ fn broadcast(
     sleep(REST);
 
     let used = relay.usage()?;
+    if drawn_bytes.is_some() && drawn_bytes == relay.drawn_bytes() {
+        return Err(Failure::new("who looks on has drawn nothing"));
+    }
     let after = crowd.census();
     let readers = (plan.clients - stalled) as u64;
     let received = after.received - before.received;
@@ -215,11 +223,16 @@ fn set_up(
     bench: &Bench,
 ) -> Result<Stage, Failure> {
     let feed = Feed::listen(&bench.cpus)?;
-    let mut relay = Relay::start(contender, feed.address(), plan.endpoint, "", bench)?;
+    let Broadcast { endpoint, watcher, .. } = plan;
+    let job = Job { source: feed.address(), endpoint, performance: "", watcher };
+    let mut relay = Relay::start(contender, &job, bench)?;
     wait_for_source(&feed, &mut relay)?;
+    if let (Contender::Veylor, Some(Watcher::Top(size))) = (contender, watcher) {
+        relay.admit_top(size)?;
+    }
     // The raw fan-out sends the upstream's bytes as they are, to Unix clients too.
     let wire = match (plan.endpoint, contender) {
-        (Endpoint::Unix, Contender::Veylor) => Wire::Prefixed,
+        (Endpoint::Unix, Contender::Veylor | Contender::Alone) => Wire::Prefixed,
         _ => Wire::WebSocket,
     };
     let crowd = Crowd::connect(&mut relay, wire, plan.payload_bytes, plan.clients, stalled)?;
@@ -232,8 +245,13 @@ fn set_up(
 fn idle(contender: Contender, wanted: usize, bench: &Bench) -> Result<Sample, Failure> {
     let clients = wanted.min(allowance());
     let feed = Feed::listen(&bench.cpus)?;
-    let settings = "  max_clients: 20000\n";
-    let mut relay = Relay::start(contender, feed.address(), Endpoint::WebSocket, settings, bench)?;
+    let job = Job {
+        source: feed.address(),
+        endpoint: Endpoint::WebSocket,
+        performance: "  max_clients: 20000\n",
+        watcher: None,
+    };
+    let mut relay = Relay::start(contender, &job, bench)?;
     wait_for_source(&feed, &mut relay)?;
     sleep(Duration::from_millis(500));
     let empty_bytes = relay.memory()?.resident;
@@ -264,6 +282,7 @@ fn upstream(contender: Contender, plan: Upstream, bench: &Bench) -> Result<Sampl
         pace: Pace::FlatOut,
         warm_up: 0,
         messages: 0,
+        watcher: None,
     };
     let mut stage = set_up(contender, broadcast, 0, bench)?;
     let warm_up = forward(&mut stage, plan, 0, plan.warm_up_each)?;
