@@ -134,6 +134,14 @@ pub(super) struct Tally {
     pub(super) is_refusal_told: bool,
 }
 
+/// A client's name in the log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Label<'a> {
+    channel: &'a str,
+    id: u64,
+    peer: Peer,
+}
+
 /// How a flush went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flushed {
@@ -164,6 +172,11 @@ impl Goodbye {
 }
 
 impl<S: Socket> Conn<S> {
+    /// What a client of a channel is called in the log: `trades#7 127.0.0.1:41612`.
+    pub(super) fn label<'a>(&self, channel: &'a str) -> Label<'a> {
+        Label { channel, id: self.id, peer: self.peer }
+    }
+
     pub(super) fn wire(&self) -> Wire {
         self.codec.wire()
     }
@@ -292,6 +305,12 @@ impl<S: Socket> Conn<S> {
     /// Whether it has everything the channel has.
     pub(super) fn has_all(&self, backlog: &Backlog) -> bool {
         self.cursor == backlog.end()
+    }
+}
+
+impl fmt::Display for Label<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{} {}", self.channel, self.id, self.peer)
     }
 }
 

@@ -176,22 +176,15 @@ impl<S: Socket> Relay<S> {
     fn part_client(&mut self, key: Key, id: ChannelId, reason: Reason, why: &dyn Display) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         let channel = &mut self.channels[id.0];
-        let name = &channel.settings.name;
+        let label = conn.label(&channel.settings.name);
         match conn.stage {
             Stage::Opening => {
-                let level = reason.level_of_stranger();
-                log::log!(level, "client {name}#{} {}: not opened ({why})", conn.id, conn.peer);
+                log::log!(reason.level_of_stranger(), "client {label}: not opened ({why})");
             }
             Stage::Open | Stage::Draining { .. } => {
                 let backlog = channel.backlog(conn.codec.wire());
                 let farewell = Farewell::of(conn, backlog);
-                let level = reason.level();
-                log::log!(
-                    level,
-                    "client {name}#{} {}: gone ({why}), {farewell}",
-                    conn.id,
-                    conn.peer
-                );
+                log::log!(reason.level(), "client {label}: gone ({why}), {farewell}");
                 if !conn.carry_rest(backlog) {
                     conn.outbox.clear();
                     conn.broken = Some(io::ErrorKind::WriteZero);

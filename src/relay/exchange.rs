@@ -257,7 +257,7 @@ impl<S: Socket> Relay<S> {
         conn.opened_at = now;
         let channel = &mut self.channels[id.0];
         channel.join(key, conn);
-        log::info!("client {}#{} {}: connected", channel.settings.name, conn.id, conn.peer);
+        log::info!("client {}: connected", conn.label(&channel.settings.name));
         self.schedule(key, now + PING_INTERVAL);
     }
 
@@ -347,13 +347,9 @@ impl<S: Socket> Relay<S> {
         let Some(conn) = self.conns.get_mut(key) else { return };
         if !conn.tally.is_refusal_told {
             let channel = &self.channels[id.0];
-            let name = &channel.settings.name;
+            let label = conn.label(&channel.settings.name);
             let why = if channel.is_removed { "was removed" } else { "is read_only" };
-            log::info!(
-                "client {name}#{} {}: sends messages, which are dropped: the channel {why}",
-                conn.id,
-                conn.peer
-            );
+            log::info!("client {label}: sends messages, which are dropped: the channel {why}");
         }
         conn.tally.is_refusal_told = true;
     }

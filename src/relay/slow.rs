@@ -97,11 +97,9 @@ impl<S: Socket> Relay<S> {
             SlowClient::DropOldest => {
                 conn.patience = Patience { is_dropping: true, ..conn.patience };
                 conn.tally.dropped_before_spell = conn.tally.dropped_messages;
+                let label = conn.label(&channel.settings.name);
                 log::warn!(
-                    "client {}#{} {}: too slow, loses the oldest messages until it has caught up",
-                    channel.settings.name,
-                    conn.id,
-                    conn.peer
+                    "client {label}: too slow, loses the oldest messages until it has caught up"
                 );
                 channel.broadcast_mut(conn.codec.wire()).dropping.push(key);
             }
@@ -116,13 +114,9 @@ impl<S: Socket> Relay<S> {
         let patience = std::mem::take(&mut conn.patience);
         if patience.is_dropping {
             channel.broadcast_mut(conn.codec.wire()).dropping.retain(|other| *other != key);
-            log::warn!(
-                "client {}#{} {}: has caught up, {} messages were dropped",
-                channel.settings.name,
-                conn.id,
-                conn.peer,
-                conn.tally.dropped_messages - conn.tally.dropped_before_spell
-            );
+            let label = conn.label(&channel.settings.name);
+            let dropped = conn.tally.dropped_messages - conn.tally.dropped_before_spell;
+            log::warn!("client {label}: has caught up, {dropped} messages were dropped");
         }
     }
 
