@@ -73,6 +73,7 @@ const CLIENTS: &[Column] = &[
     ("CHANNEL", "channel", plain),
     ("WIRE", "wire", plain),
     ("PEER", "peer", plain),
+    ("NAME", "name", plain),
     ("FOR", "connected_seconds", span),
     ("LAG", "lag_messages", plain),
     ("LAG BYTES", "lag_bytes", plain),

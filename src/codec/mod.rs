@@ -9,9 +9,12 @@ pub mod prefixed;
 pub mod request;
 pub mod ws;
 
+use std::sync::Arc;
+
 pub use error::Error;
 use serde::{Deserialize, Serialize};
 
+use self::ws::auth::Grant;
 use crate::reactor::inbox::Inbox;
 use crate::reactor::outbox::Outbox;
 
@@ -166,6 +169,14 @@ impl Codec {
     pub fn user_agent(&self) -> Option<&str> {
         match self {
             Self::WebSocket(codec) => codec.user_agent(),
+            Self::Prefixed(_) => None,
+        }
+    }
+
+    /// What a client may do that had to show a secret.
+    pub fn grant(&self) -> Option<&Arc<Grant>> {
+        match self {
+            Self::WebSocket(codec) => codec.grant(),
             Self::Prefixed(_) => None,
         }
     }

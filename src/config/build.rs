@@ -8,10 +8,13 @@ use super::input::{
     AdminInput, Input, LogInput, RebroadcastInput, SourceInput, UnixSocketInput, WebSocketInput,
 };
 use super::performance::Performance;
+use super::plan::rounded_size;
 use super::problem::{KeyPath, Problems};
 use super::settings::{Endpoint, Guests, Log, Settings, Source};
 use super::target;
 use super::template::Template;
+use crate::codec::ws::auth::Auth;
+use crate::net::admission::Admission;
 use crate::net::listener::Address;
 use crate::net::url::WsUrl;
 use crate::relay::settings::{ChannelId, ChannelSettings, SourceId};
@@ -38,13 +41,16 @@ pub(super) fn build(input: Input, problems: &mut Problems) -> Settings {
         coalesce: performance.coalesce,
         warnings: Vec::new(),
     };
-    let mut builder = Builder { performance, settings, listening: Vec::new(), problems };
+    let (listening, unset_hosts) = (Vec::new(), Vec::new());
+    let mut builder = Builder { performance, settings, listening, unset_hosts, problems };
     let rebroadcasts = input.rebroadcast.is_enabled();
     builder.sources(input.sources, rebroadcasts);
     if rebroadcasts {
         builder.rebroadcast(input.rebroadcast);
     }
     builder.admin(input.admin);
+    builder.warn_of_open_doors();
+    builder.check_memory();
     builder.settings
 }
 
@@ -62,7 +68,16 @@ struct Builder<'a> {
     settings: Settings,
     /// Addresses so far, and the keys they come from.
     listening: Vec<(KeyPath, Address)>,
+    /// The keys of hosts that are not set.
+    unset_hosts: Vec<KeyPath>,
     problems: &'a mut Problems,
+}
+
+/// Where an endpoint is to be, and the key that says so.
+struct Spot {
+    path: KeyPath,
+    address: Address,
+    admission: Admission,
 }
 
 impl Builder<'_> {
@@ -159,8 +174,12 @@ impl Builder<'_> {
         } else if !addresses.is_empty() {
             let origins = input.allowed_origins;
             let channel = self.performance.channel(&name, vec![id], input.manners);
-            let subprotocols = input.subprotocols.clone();
-            let channel = ChannelSettings { allowed_origins: origins, subprotocols, ..channel };
+            let channel = ChannelSettings {
+                allowed_origins: origins,
+                auth: input.auth,
+                subprotocols: input.subprotocols.clone(),
+                ..channel
+            };
             self.channel(channel, addresses);
         }
         let Some(url) = input.url else { return };
@@ -184,36 +203,45 @@ impl Builder<'_> {
         }
     }
 
-    fn source_addresses(&mut self, input: &SourceInput) -> Vec<(KeyPath, Address)> {
+    fn source_addresses(&mut self, input: &SourceInput) -> Vec<Spot> {
         let path = &input.path;
-        let mut addresses = Vec::new();
+        let mut spots = Vec::new();
         if let Some(port) = input.websocket_port {
-            let key = path.key("websocket_host");
-            let host = self.host_or_default(&key, input.websocket_host.clone(), port);
-            addresses.push((path.key("websocket_port"), Address::Tcp { host, port }));
+            let host =
+                self.host_or_default(path.key("websocket_host"), input.websocket_host.clone());
+            spots.push(Spot {
+                path: path.key("websocket_port"),
+                address: Address::Tcp { host, port },
+                admission: input.networks.clone(),
+            });
         }
         if let Some(socket) = input.unix_socket_path.clone() {
-            let address = unix_address(socket, input.unix_socket_mode);
-            addresses.push((path.key("unix_socket_path"), address));
+            spots.push(Spot {
+                path: path.key("unix_socket_path"),
+                address: unix_address(socket, input.unix_socket_mode),
+                admission: input.processes.clone(),
+            });
         }
-        addresses
+        spots
     }
 
     fn rebroadcast(&mut self, input: RebroadcastInput) {
         let path = KeyPath::default().key(REBROADCAST);
-        let mut addresses = Vec::new();
-        let mut allowed_origins = Vec::new();
+        let mut spots = Vec::new();
+        let (mut allowed_origins, mut auth) = (Vec::new(), Auth::default());
         if let Some(websocket) = input.websocket.filter(WebSocketInput::is_enabled) {
             let path = path.key("websocket");
             let port = websocket.port.unwrap_or(DEFAULT_REBROADCAST_PORT);
-            let host = self.host_or_default(&path.key("host"), websocket.host, port);
-            addresses.push((path.key("port"), Address::Tcp { host, port }));
-            allowed_origins = websocket.allowed_origins;
+            let host = self.host_or_default(path.key("host"), websocket.host);
+            let address = Address::Tcp { host, port };
+            spots.push(Spot { path: path.key("port"), address, admission: websocket.networks });
+            (allowed_origins, auth) = (websocket.allowed_origins, websocket.auth);
         }
         if let Some(unix_socket) = input.unix_socket.filter(UnixSocketInput::is_enabled) {
             let path = path.key("unix_socket").key("path");
             if let Some(socket) = unix_socket.path {
-                addresses.push((path, unix_address(socket, unix_socket.mode)));
+                let address = unix_address(socket, unix_socket.mode);
+                spots.push(Spot { path, address, admission: unix_socket.processes });
             } else if !self.problems.mention(&path) {
                 self.problems.add(path, "is missing, such as /run/veylor/all.sock");
             }
@@ -221,60 +249,120 @@ impl Builder<'_> {
         let sources = (0..self.settings.sources.len()).map(SourceId).collect();
         let channel = self.performance.channel(REBROADCAST, sources, input.manners);
         let subprotocols = common_subprotocols(&self.settings.sources);
-        self.channel(ChannelSettings { allowed_origins, subprotocols, ..channel }, addresses);
+        self.channel(ChannelSettings { auth, allowed_origins, subprotocols, ..channel }, spots);
     }
 
     fn admin(&mut self, input: AdminInput) {
         let path = KeyPath::default().key("admin");
         if let Some((host, port)) = input.listen {
-            if host.parse().is_ok_and(|address: IpAddr| address.is_unspecified()) {
-                self.settings.warnings.push(format!(
-                    "{} is open to everyone who reaches this machine, without a password",
-                    path.key("listen")
-                ));
-            }
             let address = Address::Tcp { host, port };
-            self.listen(path.key("listen"), Guests::Operators, address);
+            let admission = input.networks;
+            let spot = Spot { path: path.key("listen"), address, admission };
+            self.listen(Guests::Operators, spot);
         }
         if let Some(socket) = input.unix_socket_path {
             let address = unix_address(socket, Some(ADMIN_MODE));
-            self.listen(path.key("unix_socket_path"), Guests::Operators, address);
+            let admission = Admission::default();
+            let spot = Spot { path: path.key("unix_socket_path"), address, admission };
+            self.listen(Guests::Operators, spot);
         }
     }
 
-    fn channel(&mut self, channel: ChannelSettings, addresses: Vec<(KeyPath, Address)>) {
+    fn channel(&mut self, channel: ChannelSettings, spots: Vec<Spot>) {
         let id = ChannelId(self.settings.channels.len());
         self.settings.channels.push(channel);
-        for (path, address) in addresses {
-            self.listen(path, Guests::Clients(id), address);
+        for spot in spots {
+            self.listen(Guests::Clients(id), spot);
         }
     }
 
     /// Adds an endpoint, if its address is free in this file.
-    fn listen(&mut self, path: KeyPath, guests: Guests, address: Address) {
+    fn listen(&mut self, guests: Guests, spot: Spot) {
+        let Spot { path, address, admission } = spot;
         let other = self.listening.iter().find(|(_, other)| overlap(other, &address));
         if let Some((other, _)) = other.filter(|_| !self.problems.mention(&path)) {
             let message = format!("{address} is taken by {other} already");
             self.problems.add(path.clone(), message);
         }
         self.listening.push((path, address.clone()));
-        self.settings.endpoints.push(Endpoint { guests, address });
+        let max_connection_rate = self.performance.max_connection_rate;
+        let endpoint = Endpoint { guests, address, admission, max_connection_rate };
+        self.settings.endpoints.push(endpoint);
     }
 
-    fn host_or_default(&mut self, key: &KeyPath, host: Option<String>, port: u16) -> String {
+    fn host_or_default(&mut self, key: KeyPath, host: Option<String>) -> String {
         host.unwrap_or_else(|| {
-            self.settings.warnings.push(format!(
-                "{key} is not set, so everyone who reaches this machine may connect to port \
-                 {port}: set it to 127.0.0.1, or to {DEFAULT_HOST} if that is intended"
-            ));
+            self.unset_hosts.push(key);
             DEFAULT_HOST.to_owned()
         })
+    }
+
+    /// Says once where everyone may come in who reaches this machine.
+    fn warn_of_open_doors(&mut self) {
+        let Settings { endpoints, channels, .. } = &self.settings;
+        let is_asked = |endpoint: &Endpoint| {
+            endpoint.channel().is_some_and(|channel| !channels[channel.0].auth.is_open())
+        };
+        let is_open = |endpoint: &&Endpoint| {
+            is_everywhere(&endpoint.address)
+                && !endpoint.admission.has_networks()
+                && !is_asked(endpoint)
+        };
+        let open: Vec<_> = endpoints.iter().filter(is_open).map(ToString::to_string).collect();
+        if open.is_empty() {
+            return;
+        }
+        let unset = match &*self.unset_hosts {
+            [] => String::new(),
+            [key] => format!(" ({key} is not set)"),
+            [key, ..] => format!(" ({key} and others are not set)"),
+        };
+        self.settings.warnings.push(format!(
+            "everyone who reaches this machine may connect to {}{unset}: listen at 127.0.0.1, ask \
+             for a token (auth), or name the networks that may (allow)",
+            open.join(", ")
+        ));
+    }
+
+    /// Refuses settings whose worst case is above the limit.
+    fn check_memory(&mut self) {
+        let Some(limit) = self.performance.memory_limit.filter(|_| self.problems.is_empty()) else {
+            return;
+        };
+        let plan = self.settings.plan();
+        let largest = plan.shares.iter().max_by_key(|share| share.worst_bytes);
+        if let Some(largest) = largest.filter(|_| plan.worst_bytes() > limit) {
+            let path = KeyPath::default().key("performance").key("memory_limit");
+            let message = format!(
+                "these settings may take {} at worst, which is above {}; the most, {}, is for {}: \
+                 lower max_clients, max_client_message_size or max_message_size, or raise the limit",
+                rounded_size(plan.worst_bytes()),
+                rounded_size(limit),
+                rounded_size(largest.worst_bytes),
+                largest.what,
+            );
+            self.problems.add(path, message);
+        }
     }
 
     fn warn_of_idle_keys(&mut self, input: &SourceInput) {
         let without_port = input.websocket_port.is_none();
         let without_socket = input.unix_socket_path.is_none();
+        let (processes, auth) = (&input.processes, &input.auth);
         let idle = [
+            ("auth", !auth.is_open() && without_port, "websocket_port"),
+            ("allow", !input.networks.allow.is_empty() && without_port, "websocket_port"),
+            ("deny", !input.networks.deny.is_empty() && without_port, "websocket_port"),
+            (
+                "unix_socket_users",
+                !processes.users.is_empty() && without_socket,
+                "unix_socket_path",
+            ),
+            (
+                "unix_socket_groups",
+                !processes.groups.is_empty() && without_socket,
+                "unix_socket_path",
+            ),
             ("websocket_host", input.websocket_host.is_some() && without_port, "websocket_port"),
             (
                 "allowed_origins",
@@ -291,6 +379,14 @@ impl Builder<'_> {
             let key = input.path.key(key);
             self.settings.warnings.push(format!("{key} has no effect without {other}"));
         }
+    }
+}
+
+/// Whether an address is at all interfaces.
+fn is_everywhere(address: &Address) -> bool {
+    match address {
+        Address::Tcp { host, .. } => host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified()),
+        Address::Unix { .. } => false,
     }
 }
 
@@ -438,6 +534,10 @@ pub(super) mod tests {
             read_only: false,
             max_client_message_size: 1 << 20,
             max_clients: 1024,
+            max_clients_per_address: usize::MAX,
+            max_client_message_rate: 0,
+            max_client_byte_rate: 0,
+            auth: Auth::default(),
             allowed_origins: Vec::new(),
             subprotocols: Vec::new(),
             unix_message_type: UnixMessageType::Auto,
@@ -455,11 +555,36 @@ pub(super) mod tests {
         let settings = parse("sources: [{url: 'ws://h', websocket_port: 8765}]").unwrap();
         assert_eq!(
             settings.warnings,
-            ["sources[0].websocket_host is not set, so everyone who reaches this machine may \
-              connect to port 8765: set it to 127.0.0.1, or to 0.0.0.0 if that is intended"]
+            ["everyone who reaches this machine may connect to ws://0.0.0.0:8765 \
+              (sources[0].websocket_host is not set): listen at 127.0.0.1, ask for a token (auth), \
+              or name the networks that may (allow)"]
         );
-        let text = "sources: [{url: 'ws://h', websocket_port: 8765, websocket_host: 0.0.0.0}]";
-        assert_eq!(parse(text).unwrap().warnings, [""; 0]);
+        let source = "url: 'ws://h', websocket_port: 8765, websocket_host: '::'";
+        let warnings = |more: &str| {
+            let admin = "admin: {listen: '0.0.0.0:1'}";
+            parse(&format!("{{sources: [{{{source}{more}}}], {admin}}}")).unwrap().warnings
+        };
+        let [both] = &*warnings("") else { panic!("not one warning") };
+        assert!(both.contains("connect to ws://[::]:8765, http://0.0.0.0:1: listen"), "{both}");
+        for more in [", auth: {tokens: [x]}", ", allow: ['::1']", ", deny: [10.0.0.0/8]"] {
+            let [admin] = &*warnings(more) else { panic!("{more}: not one warning") };
+            assert!(admin.contains("connect to http://0.0.0.0:1: listen"), "{more}: {admin}");
+        }
+    }
+
+    #[test]
+    fn worst_case_above_the_limit_is_refused() {
+        let text = |limit: &str| {
+            format!(
+                "{{sources: [{{url: 'ws://h', websocket_port: 1, websocket_host: '::1'}}], \
+                 performance: {{memory_limit: {limit}}}}}"
+            )
+        };
+        let error = problem(&text("100MiB"));
+        let words = "performance.memory_limit: these settings may take 1.3 GiB at worst, which is \
+                     above 100 MiB; the most, 1.3 GiB, is for 1024 clients of ws://[::1]:1";
+        assert!(error.contains(words), "{error}");
+        assert!(parse(&text("2GiB")).is_ok());
     }
 
     #[test]
@@ -532,7 +657,7 @@ performance: {max_clients: 7}
         );
         let settings = parse("{sources: [{url: 'ws://h'}], rebroadcast: {websocket: {}}}").unwrap();
         assert_eq!(endpoints(&settings), [("rebroadcast", &tcp("0.0.0.0", 8765))]);
-        assert!(settings.warnings[0].starts_with("rebroadcast.websocket.host is not set"));
+        assert!(settings.warnings[0].contains("(rebroadcast.websocket.host is not set)"));
         let without_path =
             "{sources: [{url: 'ws://h'}], rebroadcast: {unix_socket: {enabled: true}}}";
         assert!(problem(without_path).contains("rebroadcast.unix_socket.path: is missing"));

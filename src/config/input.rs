@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
+use super::access;
 use super::problem::{KeyPath, Problems};
 use super::raw::Raw;
 use super::section::{self, Section};
 use super::settings::LogFormat;
 use super::template::Template;
+use crate::codec::ws::auth::Auth;
+use crate::net::admission::Admission;
 use crate::relay::settings::{OnSourceLoss, SlowClient, UnixMessageType};
 
 pub(super) const TOP_KEYS: &[&str] = &["sources", "rebroadcast", "admin", "log", "performance"];
@@ -29,7 +32,15 @@ pub(super) const SOURCE_KEYS: &[&str] = &[
     "slow_client",
     "on_source_loss",
     "allowed_origins",
+    "auth",
+    "allow",
+    "deny",
+    "unix_socket_users",
+    "unix_socket_groups",
     "max_clients",
+    "max_clients_per_address",
+    "max_client_message_rate",
+    "max_client_byte_rate",
 ];
 pub(super) const REBROADCAST_KEYS: &[&str] = &[
     "websocket",
@@ -39,10 +50,14 @@ pub(super) const REBROADCAST_KEYS: &[&str] = &[
     "slow_client",
     "on_source_loss",
     "max_clients",
+    "max_clients_per_address",
+    "max_client_message_rate",
+    "max_client_byte_rate",
 ];
-pub(super) const WEBSOCKET_KEYS: &[&str] = &["enabled", "host", "port", "allowed_origins"];
-pub(super) const UNIX_SOCKET_KEYS: &[&str] = &["enabled", "path", "mode"];
-pub(super) const ADMIN_KEYS: &[&str] = &["listen", "unix_socket_path"];
+pub(super) const WEBSOCKET_KEYS: &[&str] =
+    &["enabled", "host", "port", "allowed_origins", "auth", "allow", "deny"];
+pub(super) const UNIX_SOCKET_KEYS: &[&str] = &["enabled", "path", "mode", "users", "groups"];
+pub(super) const ADMIN_KEYS: &[&str] = &["listen", "allow", "deny", "unix_socket_path"];
 pub(super) const LOG_KEYS: &[&str] = &["level", "format", "file"];
 pub(super) const PERFORMANCE_KEYS: &[&str] = &[
     "max_queue_size",
@@ -52,6 +67,11 @@ pub(super) const PERFORMANCE_KEYS: &[&str] = &[
     "max_message_size",
     "max_client_message_size",
     "max_clients",
+    "max_clients_per_address",
+    "max_connection_rate",
+    "max_client_message_rate",
+    "max_client_byte_rate",
+    "memory_limit",
     "reconnect_delay",
     "reconnect_max_delay",
     "reconnect_max_attempts",
@@ -60,6 +80,10 @@ pub(super) const PERFORMANCE_KEYS: &[&str] = &[
 const MAX_BYTES: usize = 1 << 30;
 const MAX_QUEUE_SIZE: u64 = 10_000_000;
 const MAX_CLIENTS: u64 = 1_000_000;
+/// Things a second.
+const MAX_RATE: u64 = 1_000_000_000;
+/// Bytes of memory.
+const MAX_MEMORY: usize = if usize::BITS == 64 { 1 << 40 } else { 1 << 31 };
 const MAX_PAUSE: Duration = Duration::from_mins(10);
 const MAX_COALESCE: Duration = Duration::from_millis(100);
 // A shorter wait is a storm of dials at a service that is down.
@@ -94,6 +118,9 @@ pub(super) struct SourceInput {
     pub(super) unix_socket_path: Option<PathBuf>,
     pub(super) unix_socket_mode: Option<u32>,
     pub(super) allowed_origins: Vec<String>,
+    pub(super) auth: Auth,
+    pub(super) networks: Admission,
+    pub(super) processes: Admission,
     pub(super) manners: MannersInput,
 }
 
@@ -104,7 +131,16 @@ pub(super) struct MannersInput {
     pub(super) read_only: Option<bool>,
     pub(super) slow_client: Option<SlowClient>,
     pub(super) on_source_loss: Option<OnSourceLoss>,
-    pub(super) max_clients: Option<usize>,
+    pub(super) crowd: CrowdInput,
+}
+
+/// How many clients there may be, and how much each may send.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct CrowdInput {
+    pub(super) clients: Option<usize>,
+    pub(super) per_address: Option<usize>,
+    pub(super) message_rate: Option<u64>,
+    pub(super) byte_rate: Option<u64>,
 }
 
 /// `rebroadcast`.
@@ -122,6 +158,8 @@ pub(super) struct WebSocketInput {
     pub(super) host: Option<String>,
     pub(super) port: Option<u16>,
     pub(super) allowed_origins: Vec<String>,
+    pub(super) auth: Auth,
+    pub(super) networks: Admission,
 }
 
 /// `rebroadcast.unix_socket`.
@@ -130,12 +168,14 @@ pub(super) struct UnixSocketInput {
     pub(super) enabled: Option<bool>,
     pub(super) path: Option<PathBuf>,
     pub(super) mode: Option<u32>,
+    pub(super) processes: Admission,
 }
 
 /// `admin`.
 #[derive(Debug, Default)]
 pub(super) struct AdminInput {
     pub(super) listen: Option<(String, u16)>,
+    pub(super) networks: Admission,
     pub(super) unix_socket_path: Option<PathBuf>,
 }
 
@@ -156,7 +196,9 @@ pub(super) struct PerformanceInput {
     pub(super) coalesce: Option<Duration>,
     pub(super) max_message_size: Option<usize>,
     pub(super) max_client_message_size: Option<usize>,
-    pub(super) max_clients: Option<usize>,
+    pub(super) crowd: CrowdInput,
+    pub(super) max_connection_rate: Option<u64>,
+    pub(super) memory_limit: Option<usize>,
     pub(super) reconnect_delay: Option<Duration>,
     pub(super) reconnect_max_delay: Option<Duration>,
     pub(super) reconnect_max_attempts: Option<u32>,
@@ -188,6 +230,9 @@ fn source(section: &mut Section<'_>) -> SourceInput {
         unix_socket_path: socket_path(section, "unix_socket_path"),
         unix_socket_mode: section.mode("unix_socket_mode"),
         allowed_origins: allowed_origins(section),
+        auth: access::auth(section),
+        networks: access::networks(section),
+        processes: access::processes(section, "unix_socket_users", "unix_socket_groups"),
         manners: manners(section),
     }
 }
@@ -199,11 +244,14 @@ fn rebroadcast(section: &mut Section<'_>) -> RebroadcastInput {
             host: host(section, "host"),
             port: port(section, "port"),
             allowed_origins: allowed_origins(section),
+            auth: access::auth(section),
+            networks: access::networks(section),
         }),
         unix_socket: section.section("unix_socket", UNIX_SOCKET_KEYS, |section| UnixSocketInput {
             enabled: section.flag("enabled"),
             path: socket_path(section, "path"),
             mode: section.mode("mode"),
+            processes: access::processes(section, "users", "groups"),
         }),
         manners: manners(section),
     }
@@ -216,6 +264,7 @@ fn admin(section: &mut Section<'_>) -> AdminInput {
             let (host, port) = text.rsplit_once(':')?;
             Some((listening_host(host)?, port_number(port)?))
         }),
+        networks: access::networks(section),
         unix_socket_path: socket_path(section, "unix_socket_path"),
     }
 }
@@ -244,7 +293,9 @@ fn performance(section: &mut Section<'_>) -> PerformanceInput {
         coalesce: section.duration("coalesce", Duration::ZERO..=MAX_COALESCE),
         max_message_size: section.size("max_message_size", 1..=MAX_BYTES),
         max_client_message_size: section.size("max_client_message_size", 1..=MAX_BYTES),
-        max_clients: count(section, "max_clients", "clients", MAX_CLIENTS),
+        crowd: crowd(section),
+        max_connection_rate: rate(section, "max_connection_rate", "connections"),
+        memory_limit: section.size("memory_limit", 1..=MAX_MEMORY),
         reconnect_delay: section.duration("reconnect_delay", reconnect.clone()),
         reconnect_max_delay: section.duration("reconnect_max_delay", reconnect),
         reconnect_max_attempts: attempts.and_then(|attempts| u32::try_from(attempts).ok()),
@@ -265,8 +316,22 @@ fn manners(section: &mut Section<'_>) -> MannersInput {
         read_only: section.flag("read_only"),
         slow_client: section.choice("slow_client", &slow_client),
         on_source_loss: section.choice("on_source_loss", &source_loss),
-        max_clients: count(section, "max_clients", "clients", MAX_CLIENTS),
+        crowd: crowd(section),
     }
+}
+
+fn crowd(section: &mut Section<'_>) -> CrowdInput {
+    CrowdInput {
+        clients: count(section, "max_clients", "clients", MAX_CLIENTS),
+        per_address: count(section, "max_clients_per_address", "clients", MAX_CLIENTS),
+        message_rate: rate(section, "max_client_message_rate", "messages"),
+        byte_rate: section.size("max_client_byte_rate", 0..=MAX_BYTES).map(|bytes| bytes as u64),
+    }
+}
+
+/// So many a second; 0 is any number.
+fn rate(section: &mut Section<'_>, key: &str, things: &str) -> Option<u64> {
+    section.number(key, &format!("{things} a second"), 0..=MAX_RATE)
 }
 
 fn count(section: &mut Section<'_>, key: &str, things: &str, most: u64) -> Option<usize> {
@@ -315,7 +380,7 @@ fn allowed_origins(section: &mut Section<'_>) -> Vec<String> {
     section.list("allowed_origins", expected, origin).unwrap_or_default()
 }
 
-fn name(text: &str) -> Option<String> {
+pub(super) fn name(text: &str) -> Option<String> {
     let plain = text.trim() == text && !text.chars().any(char::is_control);
     (plain && (1..=64).contains(&text.len())).then(|| text.to_owned())
 }

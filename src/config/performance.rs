@@ -2,15 +2,22 @@
 
 use std::time::Duration;
 
-use super::input::{MannersInput, PerformanceInput};
+use super::input::{CrowdInput, MannersInput, PerformanceInput};
 use super::problem::{KeyPath, Problems};
 use crate::relay::settings::{ChannelSettings, SourceId, SourceSettings};
+
+/// Connections that an endpoint accepts in a second, unless the file says otherwise.
+const MAX_CONNECTION_RATE: u64 = 1000;
 
 /// `performance` with its defaults filled in.
 #[derive(Debug)]
 pub(super) struct Performance {
     /// How long a busy turn lingers.
     pub(super) coalesce: Duration,
+    /// Connections that an endpoint accepts in a second.
+    pub(super) max_connection_rate: u64,
+    /// Bytes that the worst case may come to.
+    pub(super) memory_limit: Option<u64>,
     /// What every channel begins with.
     channel: ChannelSettings,
     /// What every source begins with.
@@ -31,6 +38,8 @@ impl Performance {
             problems.add(path, "is shorter than reconnect_delay, the first wait");
         }
         Self {
+            max_connection_rate: input.max_connection_rate.unwrap_or(MAX_CONNECTION_RATE),
+            memory_limit: input.memory_limit.map(|bytes| bytes as u64),
             coalesce: input.coalesce.unwrap_or(Duration::from_micros(200)),
             channel: ChannelSettings {
                 max_queue_size: input.max_queue_size.unwrap_or(channel.max_queue_size),
@@ -39,8 +48,7 @@ impl Performance {
                 max_client_message_size: input
                     .max_client_message_size
                     .unwrap_or(channel.max_client_message_size),
-                max_clients: input.max_clients.unwrap_or(channel.max_clients),
-                ..channel
+                ..with_crowd(channel, input.crowd)
             },
             source: SourceSettings {
                 max_message_size: input.max_message_size.unwrap_or(source.max_message_size),
@@ -66,16 +74,26 @@ impl Performance {
         sources: Vec<SourceId>,
         manners: MannersInput,
     ) -> ChannelSettings {
-        let defaults = self.channel.clone();
+        let defaults = with_crowd(self.channel.clone(), manners.crowd);
         ChannelSettings {
             name: name.to_owned(),
             sources,
             slow_client: manners.slow_client.unwrap_or(defaults.slow_client),
             on_source_loss: manners.on_source_loss.unwrap_or(defaults.on_source_loss),
             read_only: manners.read_only.unwrap_or(defaults.read_only),
-            max_clients: manners.max_clients.unwrap_or(defaults.max_clients),
             unix_message_type: manners.unix_message_type.unwrap_or(defaults.unix_message_type),
             ..defaults
         }
+    }
+}
+
+/// A channel with limits of its own for its clients.
+fn with_crowd(channel: ChannelSettings, crowd: CrowdInput) -> ChannelSettings {
+    ChannelSettings {
+        max_clients: crowd.clients.unwrap_or(channel.max_clients),
+        max_clients_per_address: crowd.per_address.unwrap_or(channel.max_clients_per_address),
+        max_client_message_rate: crowd.message_rate.unwrap_or(channel.max_client_message_rate),
+        max_client_byte_rate: crowd.byte_rate.unwrap_or(channel.max_client_byte_rate),
+        ..channel
     }
 }

@@ -45,10 +45,10 @@ pub fn plan(old: &Settings, new: &Settings, seats: &Seats) -> Plan {
         Guests::Clients(channel) => Guests::Clients(channel_at(channel)),
         Guests::Operators => Guests::Operators,
     };
-    let endpoints = new.endpoints.iter().map(|endpoint| Endpoint {
-        guests: seat_guests(endpoint.guests),
-        address: endpoint.address.clone(),
-    });
+    let endpoints = new
+        .endpoints
+        .iter()
+        .map(|endpoint| Endpoint { guests: seat_guests(endpoint.guests), ..endpoint.clone() });
     Plan { layout, sources, endpoints: endpoints.collect(), changes: changes(old, new) }
 }
 
@@ -205,6 +205,18 @@ fn channel_change(
             "max_client_message_size",
         ),
         if_differs(&old.max_clients, &new.max_clients, "max_clients"),
+        if_differs(
+            &old.max_clients_per_address,
+            &new.max_clients_per_address,
+            "max_clients_per_address",
+        ),
+        if_differs(
+            &old.max_client_message_rate,
+            &new.max_client_message_rate,
+            "max_client_message_rate",
+        ),
+        if_differs(&old.max_client_byte_rate, &new.max_client_byte_rate, "max_client_byte_rate"),
+        if_differs(&old.auth, &new.auth, "auth"),
         if_differs(&old.allowed_origins, &new.allowed_origins, "allowed_origins"),
         if_differs(&old.subprotocols, &new.subprotocols, "subprotocols"),
         if_differs(&old.unix_message_type, &new.unix_message_type, "unix_message_type"),
@@ -216,24 +228,37 @@ fn endpoint_change(
     old_settings: &Settings,
     new_settings: &Settings,
     new: &Endpoint,
-) -> Option<String> {
+) -> Vec<String> {
     let channel = new_settings.channel_of(new);
     let Some(old) = old_settings.endpoint(&new.address) else {
-        return Some(match channel {
+        return vec![match channel {
             Some(channel) => format!("{new}: opened for channel {channel}"),
             None => format!("{new}: opened for operators"),
-        });
+        }];
     };
-    match (&old.address, &new.address) {
-        _ if old_settings.channel_of(old) != channel => Some(match channel {
+    let mut changes = Vec::new();
+    if old_settings.channel_of(old) != channel {
+        changes.push(match channel {
             Some(channel) => format!("{new}: new clients get channel {channel}"),
             None => format!("{new}: is for operators"),
-        }),
-        (Address::Unix { mode: old, .. }, Address::Unix { mode, .. }) if old != mode => {
-            Some(format!("{new}: has mode {mode:04o}"))
-        }
-        (Address::Tcp { .. } | Address::Unix { .. }, _) => None,
+        });
     }
+    if let (Address::Unix { mode: old, .. }, Address::Unix { mode, .. }) =
+        (&old.address, &new.address)
+        && old != mode
+    {
+        changes.push(format!("{new}: has mode {mode:04o}"));
+    }
+    let admission = [
+        if_differs(&old.admission.allow, &new.admission.allow, "allow"),
+        if_differs(&old.admission.deny, &new.admission.deny, "deny"),
+        if_differs(&old.admission.users, &new.admission.users, "users"),
+        if_differs(&old.admission.groups, &new.admission.groups, "groups"),
+        if_differs(&old.max_connection_rate, &new.max_connection_rate, "max_connection_rate"),
+    ];
+    let keys = have_changed(&admission.concat());
+    changes.extend(keys.map(|keys| format!("{new}: {keys}, which counts for new connections")));
+    changes
 }
 
 fn log_change(old: &Log, new: &Log) -> Option<String> {

@@ -155,6 +155,28 @@ impl Section<'_> {
         self.template_of(path, value)
     }
 
+    /// A text that is secret, with its holes filled. It is neither empty nor ever shown.
+    pub(super) fn secret(&mut self, key: &str) -> Option<String> {
+        if !self.has(key) {
+            self.refuse(&format!("has no {key}"));
+        }
+        let (path, value) = self.take(key)?;
+        let filled = self.template_of(path.clone(), value)?.resolve();
+        let secret = self.or_problem(&path, filled)?;
+        if secret.is_empty() {
+            self.problems.add(path, "is empty");
+            return None;
+        }
+        Some(secret)
+    }
+
+    /// Adds a problem of this mapping as a whole.
+    pub(super) fn refuse(&mut self, message: &str) {
+        if !self.problems.mention(&self.path) {
+            self.problems.add(self.path.clone(), message);
+        }
+    }
+
     /// Names and texts whose holes are filled later, in the order of the file.
     pub(super) fn templates(&mut self, key: &str) -> Option<Vec<(String, Template)>> {
         let (path, value) = self.take(key)?;
@@ -196,6 +218,34 @@ impl Section<'_> {
             sections.extend(read(item, path.index(index), keys, self.problems, &take));
         }
         Some(sections)
+    }
+
+    /// The same, where a text stands for a mapping with one key. The list is not empty.
+    pub(super) fn sections_or_texts<T>(
+        &mut self,
+        key: &str,
+        short: &str,
+        keys: &'static [&'static str],
+        take: impl Fn(&mut Section<'_>) -> T,
+    ) -> Option<Vec<T>> {
+        let (path, items) = self.items(key)?;
+        if items.is_empty() {
+            self.problems.add(path, "is empty");
+            return None;
+        }
+        let items = items.into_iter().map(|item| match item {
+            Raw::Map(_) => item,
+            Raw::Nothing => Raw::Map(Vec::new()),
+            Raw::Flag(_) | Raw::Whole(_) | Raw::Fraction(_) | Raw::Text(_) | Raw::List(_) => {
+                Raw::Map(vec![(short.to_owned(), item)])
+            }
+        });
+        let read = |(index, item)| read(item, path.index(index), keys, self.problems, &take);
+        Some(items.enumerate().filter_map(read).collect())
+    }
+
+    fn has(&self, key: &str) -> bool {
+        self.map.iter().any(|(name, value)| name == key && *value != Raw::Nothing)
     }
 
     fn take(&mut self, key: &str) -> Option<(KeyPath, Raw)> {

@@ -8,6 +8,7 @@ use log::LevelFilter;
 
 use super::template::Template;
 use crate::codec::Wire;
+use crate::net::admission::Admission;
 use crate::net::listener::Address;
 use crate::relay::settings::{ChannelId, ChannelSettings, SourceSettings};
 
@@ -84,6 +85,10 @@ pub struct Endpoint {
     pub guests: Guests,
     /// Where to listen.
     pub address: Address,
+    /// Which of them may stay, by where they come from.
+    pub admission: Admission,
+    /// Connections that are accepted in a second, on average; further ones wait. 0: any number.
+    pub max_connection_rate: u64,
 }
 
 /// Who is let in at an endpoint.

@@ -1,7 +1,7 @@
 //! The open endpoints, of clients and of operators: accepting, within limits, also when descriptors
 //! run out.
 
-use std::io;
+use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use mio::Registry;
@@ -11,12 +11,19 @@ use super::admin::Access;
 use crate::config::settings::{self, Guests, Settings};
 use crate::net::listener::{Accepted, Address, Listener, Place};
 use crate::net::passed::Passed;
+use crate::net::stream::Socket;
+use crate::reactor::pace::Pace;
 use crate::reactor::target::Target;
 
 /// Connections accepted in one turn, at most.
 const ACCEPTS_PER_TURN: usize = 64;
 /// The pause after the system had no descriptor left: no event will tell when it has.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// The answer to an address that may not connect, whatever it has asked for.
+const NOT_ADMITTED: &[u8] = b"HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\
+    Content-Type: text/plain; charset=utf-8\r\nContent-Length: 37\r\n\r\n\
+    your address may not connect to here\n";
 
 /// All endpoints.
 #[derive(Debug)]
@@ -42,6 +49,7 @@ struct Endpoint {
     listener: Listener,
     /// Connections may wait to be accepted.
     is_ready: bool,
+    pace: Pace,
     /// No descriptor was left; tried again at this instant.
     retry_at: Option<Instant>,
     /// The log has said so, and not yet that it is over.
@@ -291,7 +299,15 @@ fn place_of<'a>(address: &Address, places: &'a [Place]) -> Option<&'a Place> {
 
 impl Endpoint {
     fn new(settings: settings::Endpoint, place: Place, listener: Listener) -> Self {
-        Self { settings, place, listener, is_ready: true, retry_at: None, has_complained: false }
+        Self {
+            settings,
+            place,
+            listener,
+            is_ready: true,
+            pace: Pace::default(),
+            retry_at: None,
+            has_complained: false,
+        }
     }
 
     /// The address of its listener, for people to connect to.
@@ -326,8 +342,13 @@ impl Endpoint {
         while self.is_ready && self.retry_at.is_none_or(|at| at <= now) {
             match self.listener.accept() {
                 Ok(accepted) => {
-                    self.retry_at = None;
-                    return Some(Arrival { accepted, guests: self.settings.guests });
+                    self.retry_at = self.next_at(now);
+                    if self.settings.admission.admits(&accepted) {
+                        return Some(Arrival { accepted, guests: self.settings.guests });
+                    }
+                    // One a turn: it costs others nothing.
+                    self.turn_away(accepted);
+                    return None;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.is_ready = false;
@@ -340,6 +361,34 @@ impl Endpoint {
             }
         }
         None
+    }
+
+    /// When the next may be accepted, if that is not now.
+    fn next_at(&mut self, now: Instant) -> Option<Instant> {
+        match self.settings.max_connection_rate {
+            0 => None,
+            rate => {
+                self.pace.spend(1, rate, now);
+                self.pace.ready_at(now)
+            }
+        }
+    }
+
+    /// Says why somebody may not stay, as far as that goes without waiting for it.
+    fn turn_away(&self, accepted: Accepted) {
+        match accepted {
+            Accepted::Tcp(mut stream, peer) => {
+                log::info!("{}: {peer} may not connect, see allow and deny", self.url());
+                let _ = stream.write(NOT_ADMITTED);
+                let _ = stream.finish();
+            }
+            Accepted::Unix(_, Some(credentials)) => {
+                log::info!("{}: {credentials} may not connect, see users and groups", self.url());
+            }
+            Accepted::Unix(_, None) => {
+                log::info!("{}: a process of no known user may not connect", self.url());
+            }
+        }
     }
 
     fn wait_for_descriptors(&mut self, error: &io::Error, now: Instant) {

@@ -1,5 +1,6 @@
 //! Sockets: who we dial, who dials us. No protocol.
 
+pub mod admission;
 pub mod credentials;
 pub mod dial;
 pub mod listener;

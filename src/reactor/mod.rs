@@ -3,6 +3,7 @@
 pub mod inbox;
 pub mod mailbox;
 pub mod outbox;
+pub mod pace;
 pub mod poller;
 pub mod table;
 pub mod target;

@@ -1,10 +1,14 @@
 //! A named stream: its backlogs and its clients.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::MAX_REFUSALS;
 use super::backlog::{Backlog, Cursor};
-use super::conn::Conn;
+use super::conn::{Conn, Peer};
 use super::settings::ChannelSettings;
 use super::stats::{ChannelStats, Departures};
 use crate::codec::{Codec, Frame, Message, Wire, prefixed, ws};
@@ -22,8 +26,7 @@ pub(super) struct Channel {
     /// Something was pushed, or a client left, since the last flush.
     pub(super) is_dirty: bool,
     pub(super) pause: Option<Pause>,
-    policy: Arc<ws::Policy>,
-    policy_when_full: Arc<ws::Policy>,
+    policies: Policies,
     /// It is a free place, or its clients are being seen off.
     pub(super) is_removed: bool,
     pub(super) clients_ever: u64,
@@ -42,11 +45,35 @@ pub(super) struct Broadcast {
     pub(super) dropping: Vec<Key>,
     /// All connections of this wire, also those who are coming or going.
     pub(super) population: usize,
+    /// How many of them come from each address.
+    from: HashMap<IpAddr, usize>,
     /// Clients were turned away since there was room.
     pub(super) is_full: bool,
     /// The position before which nothing may be evicted: a client that has not got it is
     /// entitled to it. Exact after a survey; cursors move in between only forwards.
     pub(super) entitled: Cursor,
+}
+
+/// What clients are told in their handshake.
+#[derive(Debug)]
+struct Policies {
+    /// When there is room.
+    open: Arc<ws::Policy>,
+    /// When there is none.
+    full: Arc<ws::Policy>,
+    /// When there is none for their address.
+    crowded: Arc<ws::Policy>,
+}
+
+/// Whether there is room for another client.
+#[derive(Clone, Copy)]
+enum Room {
+    /// There is.
+    Free,
+    /// There is for a few to whom that is said.
+    ToRefuse,
+    /// There is not.
+    None,
 }
 
 /// A channel that holds its sources back.
@@ -62,13 +89,11 @@ pub(super) struct Pause {
 
 impl Channel {
     pub(super) fn new(settings: ChannelSettings) -> Self {
-        let (policy, policy_when_full) = policies(&settings);
         Self {
             broadcasts: WIRES.map(|_| Broadcast::new(&settings)),
             is_dirty: false,
             pause: None,
-            policy,
-            policy_when_full,
+            policies: Policies::of(&settings),
             is_removed: false,
             clients_ever: 0,
             past: ChannelStats::default(),
@@ -83,7 +108,7 @@ impl Channel {
             broadcast.backlog.set_limits(settings.max_queue_size, settings.max_queue_bytes);
             broadcast.is_full = false;
         }
-        (self.policy, self.policy_when_full) = policies(&settings);
+        self.policies = Policies::of(&settings);
         self.settings = settings;
     }
 
@@ -106,19 +131,32 @@ impl Channel {
         }
     }
 
-    /// The codec of a client that has just connected, `None` if there is no room for it and the
-    /// wire has no words to say so.
-    pub(super) fn codec(&self, wire: Wire) -> Option<Codec> {
-        let limit = self.settings.max_client_message_size;
-        let has_room = self.broadcast(wire).population < self.settings.max_clients;
+    /// The codec of a client that has just connected, `None` if there is no room for it, nor for
+    /// saying so.
+    pub(super) fn codec(&self, wire: Wire, peer: Peer) -> Option<Codec> {
+        let (limit, broadcast) = (self.settings.max_client_message_size, self.broadcast(wire));
+        let room = |most: usize, there: usize| match there.checked_sub(most) {
+            None => Room::Free,
+            Some(above) if above < MAX_REFUSALS => Room::ToRefuse,
+            Some(_) => Room::None,
+        };
+        let room_there = room(self.settings.max_clients, broadcast.population);
+        let from_there = broadcast.population_from(peer);
+        let room_for_peer = room(self.settings.max_clients_per_address, from_there);
+        let policy = match (room_there, room_for_peer) {
+            (Room::Free, Room::Free) => &self.policies.open,
+            (Room::None, _) | (_, Room::None) => return None,
+            (Room::ToRefuse, _) => &self.policies.full,
+            (Room::Free, Room::ToRefuse) => &self.policies.crowded,
+        };
         match wire {
-            Wire::WebSocket => {
-                let policy = if has_room { &self.policy } else { &self.policy_when_full };
-                Some(Codec::WebSocket(ws::Codec::accept(Arc::clone(policy), limit)))
+            Wire::WebSocket => Some(Codec::WebSocket(ws::Codec::accept(Arc::clone(policy), limit))),
+            // This wire has no words to refuse with.
+            Wire::Prefixed if policy.closed.is_some() => None,
+            Wire::Prefixed => {
+                let message_type = self.settings.unix_message_type;
+                Some(Codec::Prefixed(prefixed::Codec::new(message_type, limit)))
             }
-            Wire::Prefixed => has_room.then(|| {
-                Codec::Prefixed(prefixed::Codec::new(self.settings.unix_message_type, limit))
-            }),
         }
     }
 
@@ -201,9 +239,35 @@ impl Broadcast {
             clients: Vec::new(),
             dropping: Vec::new(),
             population: 0,
+            from: HashMap::new(),
             is_full: false,
             entitled: Cursor::default(),
         }
+    }
+
+    /// Counts a connection that comes.
+    pub(super) fn enter(&mut self, peer: Peer) {
+        self.population += 1;
+        if let Some(address) = peer.address() {
+            *self.from.entry(address).or_default() += 1;
+        }
+    }
+
+    /// Counts a connection that is gone.
+    pub(super) fn exit(&mut self, peer: Peer) {
+        self.population -= 1;
+        if let Some(address) = peer.address()
+            && let Entry::Occupied(mut count) = self.from.entry(address)
+        {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+
+    fn population_from(&self, peer: Peer) -> usize {
+        peer.address().and_then(|address| self.from.get(&address).copied()).unwrap_or_default()
     }
 
     /// Looks at every cursor: forgets what everyone has, and finds out what some are entitled to.
@@ -232,15 +296,18 @@ impl Pause {
     }
 }
 
-/// What clients are told in their handshake: when there is room, and when there is none.
-fn policies(settings: &ChannelSettings) -> (Arc<ws::Policy>, Arc<ws::Policy>) {
-    let policy = ws::Policy {
-        allowed_origins: settings.allowed_origins.clone(),
-        subprotocols: settings.subprotocols.clone(),
-        full: false,
-    };
-    let when_full = ws::Policy { full: true, ..policy.clone() };
-    (Arc::new(policy), Arc::new(when_full))
+impl Policies {
+    fn of(settings: &ChannelSettings) -> Self {
+        let open = ws::Policy {
+            allowed_origins: settings.allowed_origins.clone(),
+            subprotocols: settings.subprotocols.clone(),
+            auth: settings.auth.clone(),
+            closed: None,
+        };
+        let closed = |why| Arc::new(ws::Policy { closed: Some(why), ..open.clone() });
+        let (full, crowded) = (closed(ws::Closed::Full), closed(ws::Closed::Crowded));
+        Self { open: Arc::new(open), full, crowded }
+    }
 }
 
 fn index(wire: Wire) -> usize {

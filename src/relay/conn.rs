@@ -2,17 +2,21 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::MAX_CLIENT_OUTBOX_BYTES;
 use super::backlog::{Backlog, Cursor};
-use super::settings::{ChannelId, SourceId};
-use crate::codec::{Codec, Event, Wire};
+use super::settings::{ChannelId, ChannelSettings, SourceId};
+use crate::codec::{Codec, Event, Message, Wire};
 use crate::net::credentials::Credentials;
 use crate::net::stream::Socket;
 use crate::reactor::inbox::Inbox;
 use crate::reactor::outbox::Outbox;
+use crate::reactor::pace::Pace;
+
+/// The close code of who may not be here (RFC 6455, section 7.4.1).
+const POLICY_VIOLATION: u16 = 1008;
 
 /// Slices of one vectored write at most; 64 segments are 4 MiB.
 const MAX_SLICES: usize = 64;
@@ -61,6 +65,8 @@ pub(super) enum Goodbye {
     EndpointRemoved,
     /// A source is no longer wanted, or lives elsewhere.
     Reconfigured,
+    /// The secret that it came with is not known any more.
+    Unwelcome,
 }
 
 /// A connection and all that belongs to it alone.
@@ -99,16 +105,20 @@ pub(super) struct Conn<S> {
     /// The entry in the timers that counts.
     pub(super) look_at: Instant,
     pub(super) patience: Patience,
+    /// How many messages it sends, and how many bytes.
+    pub(super) paces: (Pace, Pace),
     pub(super) tally: Tally,
 }
 
-/// Why a connection is read no further.
+/// Why a connection is read no further: what it waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wait {
     /// A source takes no more of what its clients send.
-    ForSource,
+    Source,
     /// It sends, and does not read what it is answered.
-    ForItself,
+    Itself,
+    /// It has sent as much as it may for now.
+    Time,
 }
 
 /// How a slow client stands with its channel.
@@ -140,6 +150,7 @@ pub(super) struct Label<'a> {
     channel: &'a str,
     id: u64,
     peer: Peer,
+    name: &'a str,
 }
 
 /// How a flush went.
@@ -156,6 +167,7 @@ impl Goodbye {
         match self {
             Self::Reconfigured | Self::Operator => 1000,
             Self::ShuttingDown | Self::EndpointRemoved => 1001,
+            Self::Unwelcome => POLICY_VIOLATION,
             Self::SourceLost => 1012,
         }
     }
@@ -167,18 +179,36 @@ impl Goodbye {
             Self::Operator => "the operator asked for it",
             Self::EndpointRemoved => "the endpoint was removed",
             Self::Reconfigured => "the configuration has changed",
+            Self::Unwelcome => "the token or password is not known any more",
         }
     }
 }
 
 impl<S: Socket> Conn<S> {
-    /// What a client of a channel is called in the log: `trades#7 127.0.0.1:41612`.
-    pub(super) fn label<'a>(&self, channel: &'a str) -> Label<'a> {
-        Label { channel, id: self.id, peer: self.peer }
+    /// What a client of a channel is called in the log: `trades#7 127.0.0.1:41612 (dashboard)`.
+    pub(super) fn label<'a>(&'a self, channel: &'a str) -> Label<'a> {
+        let name = self.codec.grant().map_or("", |grant| &grant.name);
+        Label { channel, id: self.id, peer: self.peer, name }
     }
 
     pub(super) fn wire(&self) -> Wire {
         self.codec.wire()
+    }
+
+    /// Whether a client of a channel would be let in if it came with the same secret again.
+    pub(super) fn is_welcome(&self, settings: &ChannelSettings) -> bool {
+        self.wire() == Wire::Prefixed || settings.auth.still_admits(self.codec.grant())
+    }
+
+    /// Counts a message of a client towards what it may send.
+    pub(super) fn count(&mut self, message: Message<'_>, settings: &ChannelSettings, now: Instant) {
+        let (messages, bytes) = &mut self.paces;
+        if settings.max_client_message_rate > 0 {
+            messages.spend(1, settings.max_client_message_rate, now);
+        }
+        if settings.max_client_byte_rate > 0 {
+            bytes.spend(message.payload.len() as u64, settings.max_client_byte_rate, now);
+        }
     }
 
     /// Whether the backlog still concerns it.
@@ -308,9 +338,20 @@ impl<S: Socket> Conn<S> {
     }
 }
 
+impl Peer {
+    /// Its address, if it has one.
+    pub(super) fn address(self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(address) => Some(address.ip().to_canonical()),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Label<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}#{} {}", self.channel, self.id, self.peer)
+        write!(f, "{}#{} {}", self.channel, self.id, self.peer)?;
+        if self.name.is_empty() { Ok(()) } else { write!(f, " ({})", self.name) }
     }
 }
 

@@ -60,7 +60,7 @@ impl<S: Socket> Relay<S> {
             (Error::TooLarge { .. }, Some(Role::Source(_))) => ", see max_message_size",
             _ => "",
         };
-        let is_refusal = matches!(error, Error::Refused { status: 403, .. });
+        let is_refusal = matches!(error, Error::Refused { status: 401 | 403 | 429, .. });
         let reason = if is_refusal { Reason::Refused } else { Reason::Protocol };
         self.part(key, reason, &format_args!("{error}{limit}"), now);
         self.linger(key, now + LINGER);
@@ -194,7 +194,7 @@ impl<S: Socket> Relay<S> {
                 reason.count_in(&mut channel.departures);
                 let (wire, place, wait) = (conn.codec.wire(), conn.place, conn.wait);
                 channel.leave(wire, place, &mut self.conns);
-                if wait == Some(Wait::ForSource) {
+                if wait == Some(Wait::Source) {
                     self.forget_waiting(key, id);
                 }
             }

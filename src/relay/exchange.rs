@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Instant;
 
-use super::conn::{Role, Stage, Wait};
+use super::conn::{Goodbye, Role, Stage, Wait};
 use super::settings::{ChannelId, SourceId};
 use super::source::{Held, State};
 use super::tap::Way;
@@ -101,7 +101,7 @@ impl<S: Socket> Relay<S> {
     /// Handles the events that are whole in an inbox.
     fn understand(&mut self, inbox: &mut Inbox, key: Key, now: Instant) -> Next {
         loop {
-            if self.must_wait(key) {
+            if self.must_wait(key, now) {
                 return Next::Stop;
             }
             let Some(conn) = self.conns.get_mut(key) else { return Next::Stop };
@@ -125,7 +125,7 @@ impl<S: Socket> Relay<S> {
             (Role::Client(channel), Event::Opened) => self.client_opened(key, channel, now),
             (Role::Source(source), Event::Opened) => self.source_opened(key, source, now),
             (Role::Client(channel), Event::Message(message)) => {
-                self.forward(key, channel, *message);
+                self.forward(key, channel, *message, now);
             }
             (Role::Source(source), Event::Message(message)) => {
                 self.received(source, *message, now);
@@ -149,7 +149,7 @@ impl<S: Socket> Relay<S> {
 
     /// Whether a connection may not be read on now. Who waits for something is put on the list of
     /// those that are ready when it comes.
-    fn must_wait(&mut self, key: Key) -> bool {
+    fn must_wait(&mut self, key: Key, now: Instant) -> bool {
         let Some(conn) = self.conns.get(key) else { return true };
         match (conn.stage, conn.role) {
             (Stage::Lingering { .. }, _) => true,
@@ -158,7 +158,9 @@ impl<S: Socket> Relay<S> {
                 self.is_paused(source) || self.waits_for_itself(key)
             }
             (Stage::Open | Stage::Draining { .. }, Role::Client(channel)) => {
-                self.waits_for_source(key, channel) || self.waits_for_itself(key)
+                self.waits_for_source(key, channel)
+                    || self.waits_for_itself(key)
+                    || self.waits_for_time(key, now)
             }
         }
     }
@@ -176,9 +178,20 @@ impl<S: Socket> Relay<S> {
         let owed = conn.outbox.len();
         let waits = owed > 0 && owed > self.max_own_bytes(conn.role);
         if let Some(conn) = self.conns.get_mut(key).filter(|_| waits) {
-            conn.wait = Some(Wait::ForItself);
+            conn.wait = Some(Wait::Itself);
         }
         waits
+    }
+
+    /// Whether a client has sent as much as it may for now. It is read on when its time has come.
+    fn waits_for_time(&mut self, key: Key, now: Instant) -> bool {
+        let Some(conn) = self.conns.get_mut(key) else { return true };
+        let (messages, bytes) = &conn.paces;
+        let Some(ready_at) = messages.ready_at(now).max(bytes.ready_at(now)) else { return false };
+        if conn.wait.replace(Wait::Time) != Some(Wait::Time) {
+            self.paced.schedule(key, ready_at);
+        }
+        true
     }
 
     /// Puts a client among those who wait, if a source of its channel takes no more.
@@ -193,7 +206,7 @@ impl<S: Socket> Relay<S> {
         let congested = settings.sources.iter().copied().find(is_congested);
         let Some(source) = congested.filter(|_| !settings.read_only) else { return false };
         let Some(conn) = self.conns.get_mut(key) else { return true };
-        if conn.wait.replace(Wait::ForSource) != Some(Wait::ForSource) {
+        if conn.wait.replace(Wait::Source) != Some(Wait::Source) {
             self.sources[source.0].waiting.push(key);
         }
         true
@@ -225,7 +238,7 @@ impl<S: Socket> Relay<S> {
         let Some(conn) = self.conns.get(key) else { return };
         let (role, owed, wait, sent_bytes) =
             (conn.role, conn.outbox.len(), conn.wait, conn.tally.sent_bytes);
-        if wait == Some(Wait::ForItself) && owed <= self.max_own_bytes(role) / 2 {
+        if wait == Some(Wait::Itself) && owed <= self.max_own_bytes(role) / 2 {
             self.read_on(key);
         }
         let Role::Source(id) = role else { return };
@@ -237,7 +250,7 @@ impl<S: Socket> Relay<S> {
         }
     }
 
-    fn read_on(&mut self, key: Key) {
+    pub(super) fn read_on(&mut self, key: Key) {
         if let Some(conn) = self.conns.get_mut(key) {
             conn.wait = None;
             self.ready.push(key);
@@ -258,7 +271,12 @@ impl<S: Socket> Relay<S> {
         let channel = &mut self.channels[id.0];
         channel.join(key, conn);
         log::info!("client {}: connected", conn.label(&channel.settings.name));
+        let is_welcome = conn.is_welcome(&channel.settings);
         self.schedule(key, now + PING_INTERVAL);
+        if !is_welcome {
+            // The secret that it came with was withdrawn while it came.
+            self.dismiss(key, Goodbye::Unwelcome, now);
+        }
     }
 
     fn source_opened(&mut self, key: Key, id: SourceId, now: Instant) {
@@ -309,11 +327,13 @@ impl<S: Socket> Relay<S> {
     }
 
     /// Puts a client's message on its way to the sources of its channel.
-    fn forward(&mut self, key: Key, id: ChannelId, message: Message<'_>) {
-        if let Some(conn) = self.conns.get_mut(key) {
-            conn.tally.received_messages += 1;
-        }
-        if self.channels[id.0].settings.read_only || self.channels[id.0].is_removed {
+    fn forward(&mut self, key: Key, id: ChannelId, message: Message<'_>, now: Instant) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        conn.tally.received_messages += 1;
+        let channel = &self.channels[id.0];
+        conn.count(message, &channel.settings, now);
+        let may_only_read = conn.codec.grant().is_some_and(|grant| grant.read_only);
+        if channel.settings.read_only || may_only_read || channel.is_removed {
             self.refuse_message(key, id);
             return;
         }
@@ -348,8 +368,14 @@ impl<S: Socket> Relay<S> {
         if !conn.tally.is_refusal_told {
             let channel = &self.channels[id.0];
             let label = conn.label(&channel.settings.name);
-            let why = if channel.is_removed { "was removed" } else { "is read_only" };
-            log::info!("client {label}: sends messages, which are dropped: the channel {why}");
+            let why = if channel.is_removed {
+                "the channel was removed"
+            } else if channel.settings.read_only {
+                "the channel is read_only"
+            } else {
+                "its token or password is read_only"
+            };
+            log::info!("client {label}: sends messages, which are dropped: {why}");
         }
         conn.tally.is_refusal_told = true;
     }

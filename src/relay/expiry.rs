@@ -16,6 +16,11 @@ impl<S: Socket> Relay<S> {
         while let Some((at, key)) = self.timers.pop_due(now) {
             self.look_at(key, at, now);
         }
+        while let Some((_, key)) = self.paced.pop_due(now) {
+            if self.conns.get(key).is_some_and(|conn| conn.wait == Some(Wait::Time)) {
+                self.read_on(key);
+            }
+        }
         self.count_patience(now);
         for id in (0..self.sources.len()).map(SourceId) {
             if matches!(self.sources[id.0].state, State::Waiting(until) if until <= now) {
@@ -86,7 +91,7 @@ impl<S: Socket> Relay<S> {
     fn is_held(&self, key: Key) -> bool {
         let Some(conn) = self.conns.get(key) else { return false };
         match conn.role {
-            Role::Client(_) => conn.wait == Some(Wait::ForSource),
+            Role::Client(_) => matches!(conn.wait, Some(Wait::Source | Wait::Time)),
             Role::Source(source) => self.is_paused(source),
         }
     }

@@ -80,6 +80,8 @@ pub struct Relay<S> {
     channels: Vec<Channel>,
     sources: Vec<Source>,
     timers: Timers,
+    /// When clients that have sent too much may be read on.
+    paced: Timers,
     /// The buffer that connections read into which have nothing unread.
     scratch: Inbox,
     /// Connections that may have more to read than their last turn allowed.
@@ -120,6 +122,7 @@ impl<S: Socket> Relay<S> {
             channels: channels.into_iter().map(Channel::new).collect(),
             sources,
             timers: Timers::default(),
+            paced: Timers::default(),
             scratch: Inbox::with_capacity(exchange::READ_BYTES),
             ready: Vec::new(),
             to_flush: Vec::new(),
@@ -148,8 +151,8 @@ impl<S: Socket> Relay<S> {
         now: Instant,
     ) -> Option<Key> {
         self.note_fullness(channel, wire);
-        let codec = self.codec_for(channel, wire)?;
-        self.channels[channel.0].broadcast_mut(wire).population += 1;
+        let codec = self.codec_for(channel, wire, peer)?;
+        self.channels[channel.0].broadcast_mut(wire).enter(peer);
         Some(self.open(stream, codec, Role::Client(channel), peer, Outbox::default(), now))
     }
 
@@ -193,7 +196,7 @@ impl<S: Socket> Relay<S> {
             match conn.role {
                 Role::Client(channel) => {
                     let channel = &mut self.channels[channel.0];
-                    channel.broadcast_mut(conn.wire()).population -= 1;
+                    channel.broadcast_mut(conn.wire()).exit(conn.peer);
                     channel.release(conn.wire());
                 }
                 Role::Source(source) => self.sources[source.0].let_go(key),
@@ -215,7 +218,8 @@ impl<S: Socket> Relay<S> {
         let patience =
             self.channels.iter().filter_map(|channel| channel.pause.and_then(|p| p.deadline));
         let ending = self.ending.filter(|_| !self.conns.is_empty()).map(|ending| ending.until);
-        redials.chain(patience).chain(ending).chain(self.timers.next()).min()
+        let timers = self.timers.next().into_iter().chain(self.paced.next());
+        redials.chain(patience).chain(ending).chain(timers).min()
     }
 
     /// Bytes that sources have sent since they were last taken note of.
@@ -326,6 +330,7 @@ impl<S: Socket> Relay<S> {
             opened_at: now,
             look_at: until,
             patience: Patience::default(),
+            paces: Default::default(),
             tally: Tally::default(),
         });
         self.next_id += 1;
@@ -338,12 +343,9 @@ impl<S: Socket> Relay<S> {
         key
     }
 
-    fn codec_for(&self, channel: ChannelId, wire: Wire) -> Option<Codec> {
-        let settings = &self.channels[channel.0].settings;
-        let population = self.channels[channel.0].broadcast(wire).population;
-        let has_place = population < settings.max_clients.saturating_add(MAX_REFUSALS)
-            && !self.channels[channel.0].is_removed;
-        if has_place { self.channels[channel.0].codec(wire) } else { None }
+    fn codec_for(&self, channel: ChannelId, wire: Wire, peer: Peer) -> Option<Codec> {
+        let channel = &self.channels[channel.0];
+        if channel.is_removed { None } else { channel.codec(wire, peer) }
     }
 
     /// Says once that clients are turned away.

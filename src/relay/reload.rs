@@ -131,7 +131,7 @@ impl<S: Socket> Relay<S> {
             }
             (Some(channel), Some(settings)) if channel.settings != settings => {
                 channel.adopt(settings);
-                self.limit_clients(id);
+                self.limit_clients(id, now);
             }
             (Some(channel), None) if !channel.is_removed => {
                 channel.retire();
@@ -169,13 +169,14 @@ impl<S: Socket> Relay<S> {
     }
 
     /// Applies what a channel allows its clients to those who are connected.
-    fn limit_clients(&mut self, id: ChannelId) {
-        let settings = &self.channels[id.0].settings;
-        let (limit, message_type) = (settings.max_client_message_size, settings.unix_message_type);
+    fn limit_clients(&mut self, id: ChannelId, now: Instant) {
         for key in self.connections_of(Role::Client(id)) {
-            if let Some(conn) = self.conns.get_mut(key) {
-                conn.codec.set_max_message_size(limit);
-                conn.codec.set_message_type(message_type);
+            let settings = &self.channels[id.0].settings;
+            let Some(conn) = self.conns.get_mut(key) else { continue };
+            conn.codec.set_max_message_size(settings.max_client_message_size);
+            conn.codec.set_message_type(settings.unix_message_type);
+            if conn.is_following() && !conn.is_welcome(settings) {
+                self.dismiss(key, Goodbye::Unwelcome, now);
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 pub use crate::codec::prefixed::MessageType as UnixMessageType;
+use crate::codec::ws::auth::Auth;
 
 /// Names a channel: its place in the list the relay was made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,6 +56,14 @@ pub struct ChannelSettings {
     pub max_client_message_size: usize,
     /// Clients of one endpoint at most.
     pub max_clients: usize,
+    /// Clients from one address at most, at one endpoint; `usize::MAX`: as many as there may be.
+    pub max_clients_per_address: usize,
+    /// Messages that a client may send in a second, on average; further ones wait. 0: any number.
+    pub max_client_message_rate: u64,
+    /// Their payload bytes. 0: any number.
+    pub max_client_byte_rate: u64,
+    /// Who may connect by WebSocket.
+    pub auth: Auth,
     /// Browser origins that may connect besides the endpoint's own; `*` allows all.
     pub allowed_origins: Vec<String>,
     /// Subprotocols to agree to when a client offers them, the source's own.
@@ -77,6 +86,10 @@ impl Default for ChannelSettings {
             read_only: false,
             max_client_message_size: 1 << 20,
             max_clients: 1024,
+            max_clients_per_address: usize::MAX,
+            max_client_message_rate: 0,
+            max_client_byte_rate: 0,
+            auth: Auth::default(),
             allowed_origins: Vec::new(),
             subprotocols: Vec::new(),
             unix_message_type: UnixMessageType::default(),

@@ -124,6 +124,8 @@ pub struct ClientStats {
     pub wire: String,
     /// Its address, or its process for a Unix socket.
     pub peer: String,
+    /// The name of the token or password that it came with.
+    pub name: Option<String>,
     /// What it calls itself, if it does.
     pub user_agent: Option<String>,
     /// Seconds since it opened.
@@ -264,6 +266,7 @@ impl<S: Socket> Relay<S> {
             channel: channel.settings.name.clone(),
             wire: wire_name(conn.wire()).to_owned(),
             peer: conn.peer.to_string(),
+            name: conn.codec.grant().map(|g| g.name.clone()).filter(|name| !name.is_empty()),
             user_agent: conn.codec.user_agent().map(str::to_owned),
             connected_seconds: seconds(now, conn.opened_at),
             lag_messages: lag.messages,

@@ -3,6 +3,7 @@
 //! Opcodes, close codes and handshake keys are tungstenite's; headers and buffers are ours, so that
 //! an idle connection owns none and a message is never copied on its way into a backlog.
 
+pub mod auth;
 mod client;
 mod decoder;
 pub(super) mod frame;
@@ -13,9 +14,10 @@ use std::sync::Arc;
 
 pub use client::Request;
 use server::Answered;
-pub use server::Policy;
+pub use server::{Closed, Policy};
 use tungstenite::protocol::frame::coding::Control;
 
+use self::auth::Grant;
 use self::decoder::{Decoder, Incoming};
 use self::mask::Masks;
 use super::{Error, Event, Message};
@@ -37,6 +39,7 @@ pub struct Codec {
     phase: Phase,
     decoder: Decoder,
     user_agent: Option<Box<str>>,
+    grant: Option<Arc<Grant>>,
     /// Keys for what we send; a server has none.
     masks: Option<Box<Masks>>,
 }
@@ -63,6 +66,7 @@ impl Codec {
             phase: Phase::Accepting(policy),
             decoder: Decoder::new(Side::Server, max_message_size),
             user_agent: None,
+            grant: None,
             masks: None,
         }
     }
@@ -73,6 +77,7 @@ impl Codec {
             phase: Phase::Dialing(Box::new(request.begin(outbox))),
             decoder: Decoder::new(Side::Client, max_message_size),
             user_agent: None,
+            grant: None,
             masks: Some(Box::default()),
         }
     }
@@ -83,6 +88,10 @@ impl Codec {
 
     pub(super) fn user_agent(&self) -> Option<&str> {
         self.user_agent.as_deref()
+    }
+
+    pub(super) fn grant(&self) -> Option<&Arc<Grant>> {
+        self.grant.as_ref()
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -99,8 +108,9 @@ impl Codec {
                 let answered = server::answer(policy, inbox, outbox);
                 let is_opened = answered.map(|answered| match answered {
                     Answered::NotYet => false,
-                    Answered::Opened { user_agent } => {
+                    Answered::Opened { user_agent, grant } => {
                         self.user_agent = user_agent;
+                        self.grant = grant;
                         true
                     }
                 });

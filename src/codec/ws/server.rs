@@ -1,10 +1,12 @@
 //! The opening handshake as a server (RFC 6455, section 4.2).
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use httparse::{Header, Request, Status};
 use tungstenite::handshake::derive_accept_key;
 
+use super::auth::{self, Auth, Denial, Grant};
 use crate::codec::Error;
 use crate::codec::http::{
     MAX_HEAD_BYTES, MAX_HEADERS, has_token, header, is_fixed_host, reason_phrase, tokens,
@@ -35,8 +37,19 @@ pub struct Policy {
     pub allowed_origins: Vec<String>,
     /// Subprotocols to agree to when a client offers them, best first.
     pub subprotocols: Vec<String>,
-    /// Whether everyone is sent away because the endpoint is full.
-    pub full: bool,
+    /// Who may come in.
+    pub auth: Auth,
+    /// Why everyone is sent away, if that is so.
+    pub closed: Option<Closed>,
+}
+
+/// Why somebody is sent away who would be welcome at another time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// The endpoint has all the clients it may have.
+    Full,
+    /// The client's address has all the clients it may have.
+    Crowded,
 }
 
 /// What became of a request.
@@ -48,6 +61,8 @@ pub(super) enum Answered {
     Opened {
         /// What the client calls itself, without control characters.
         user_agent: Option<Box<str>>,
+        /// What it may do, if it had to show a secret.
+        grant: Option<Arc<Grant>>,
     },
 }
 
@@ -56,6 +71,7 @@ struct Agreed {
     head_bytes: usize,
     response: String,
     user_agent: Option<Box<str>>,
+    grant: Option<Arc<Grant>>,
 }
 
 /// A refusal: status and what was wrong.
@@ -69,10 +85,14 @@ pub(super) fn answer(
 ) -> Result<Answered, Error> {
     match understand(policy, inbox.bytes()) {
         Ok(None) => Ok(Answered::NotYet),
-        Ok(Some(Agreed { head_bytes, response, user_agent })) => {
+        Ok(Some(Agreed { head_bytes, response, user_agent, grant })) => {
             inbox.take(head_bytes);
             outbox.push(response.as_bytes());
-            Ok(Answered::Opened { user_agent })
+            Ok(Answered::Opened { user_agent, grant })
+        }
+        Err((401, reason)) => {
+            refuse_with(401, &reason, &policy.auth.challenges(), outbox);
+            Err(Error::Refused { status: 401, reason: reason.into_owned() })
         }
         Err((status, reason)) => {
             refuse(status, &reason, outbox);
@@ -86,9 +106,13 @@ pub(super) fn refuse(status: u16, reason: &str, outbox: &mut Outbox) {
     let extra = match status {
         405 => "Allow: GET\r\n",
         426 => "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
-        503 => "Retry-After: 5\r\n",
+        429 | 503 => "Retry-After: 5\r\n",
         _ => "",
     };
+    refuse_with(status, reason, extra, outbox);
+}
+
+fn refuse_with(status: u16, reason: &str, extra: &str, outbox: &mut Outbox) {
     let connection = if status == 426 { "Upgrade, close" } else { "close" };
     let page = if status == 426 { FRIENDLY_PAGE } else { "" };
     let body = format!("{status} {}: {reason}\n{page}", reason_phrase(status));
@@ -110,9 +134,9 @@ fn understand(policy: &Policy, bytes: &[u8]) -> Result<Option<Agreed>, Refusal> 
     let head = &bytes[..bytes.len().min(MAX_HEAD_BYTES)];
     match request.parse(head) {
         Ok(Status::Complete(head_bytes)) => {
-            let response = agree(policy, &request)?;
+            let (response, grant) = agree(policy, &request)?;
             let user_agent = header(request.headers, "User-Agent").map(shown);
-            Ok(Some(Agreed { head_bytes, response, user_agent }))
+            Ok(Some(Agreed { head_bytes, response, user_agent, grant }))
         }
         Ok(Status::Partial) if head.len() == MAX_HEAD_BYTES => {
             Err((431, "the request's head is above 16 KiB".into()))
@@ -123,7 +147,10 @@ fn understand(policy: &Policy, bytes: &[u8]) -> Result<Option<Agreed>, Refusal> 
     }
 }
 
-fn agree(policy: &Policy, request: &Request<'_, '_>) -> Result<String, Refusal> {
+fn agree(
+    policy: &Policy,
+    request: &Request<'_, '_>,
+) -> Result<(String, Option<Arc<Grant>>), Refusal> {
     let headers = &*request.headers;
     if request.method != Some("GET") {
         return Err((405, "a WebSocket handshake is a GET".into()));
@@ -150,16 +177,35 @@ fn agree(policy: &Policy, request: &Request<'_, '_>) -> Result<String, Refusal> 
         let reason = format!("pages of {origin:?} may not connect unless allowed_origins names it");
         return Err((403, reason.into()));
     }
-    if policy.full {
-        return Err((503, "the endpoint has all the clients it may have; see max_clients".into()));
+    let grant = policy.auth.admit(request).map_err(|denial| (401, words_for(denial).into()))?;
+    match policy.closed {
+        None => Ok((response(policy, headers, key), grant)),
+        Some(Closed::Full) => {
+            Err((503, "the endpoint has all the clients it may have; see max_clients".into()))
+        }
+        Some(Closed::Crowded) => Err((
+            429,
+            "your address has all the clients it may have; see max_clients_per_address".into(),
+        )),
     }
-    Ok(response(policy, headers, key))
+}
+
+fn words_for(denial: Denial) -> &'static str {
+    match denial {
+        Denial::Missing => {
+            "this endpoint wants a token or a password: a header Authorization, ?token= in the \
+             url, a subprotocol bearer.TOKEN or a cookie veylor_token"
+        }
+        Denial::Unknown => "the token or password is not known here",
+    }
 }
 
 fn response(policy: &Policy, headers: &[Header<'_>], key: &[u8]) -> String {
     let accept = derive_accept_key(key);
     let offered = |ours: &&String| tokens(headers, "Sec-WebSocket-Protocol").any(|o| o == *ours);
-    let subprotocol = match policy.subprotocols.iter().find(offered) {
+    let agreed = policy.subprotocols.iter().find(offered).map(String::as_str);
+    let carrier = || auth::carrier(headers).filter(|_| !policy.auth.is_open());
+    let subprotocol = match agreed.or_else(carrier) {
         Some(agreed) => format!("Sec-WebSocket-Protocol: {agreed}\r\n"),
         None => String::new(),
     };
@@ -222,7 +268,7 @@ mod tests {
     #[test]
     fn request_of_the_rfc_is_accepted() {
         let (result, response) = answered(&Policy::default(), REQUEST);
-        assert_eq!(result, Ok(Answered::Opened { user_agent: None }));
+        assert_eq!(result, Ok(Answered::Opened { user_agent: None, grant: None }));
         assert!(response.contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
         assert!(!response.contains("Sec-WebSocket-Protocol"));
     }
@@ -231,7 +277,7 @@ mod tests {
     fn client_s_name_is_kept_short_and_without_control_characters() {
         let name = format!("bot\t{}", "x".repeat(200));
         let request = REQUEST.replace("Upgrade: W", &format!("User-Agent: {name}\r\nUpgrade: W"));
-        let Ok(Answered::Opened { user_agent: Some(shown) }) =
+        let Ok(Answered::Opened { user_agent: Some(shown), .. }) =
             answered(&Policy::default(), &request).0
         else {
             panic!("not opened")
