@@ -6,7 +6,7 @@ pub const PAGE: &str = include_str!("page.html");
 /// The header `Content-Security-Policy` that the page is to be served with: its own script, its
 /// own style, its own door, and nothing else.
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; \
-     script-src 'sha256-tTEvY8JuD00ljr+Gs5rYaidU5+r/V9Yb7ZIpTd5AeYs='; \
+     script-src 'sha256-c8LI5fBQmSDJraHfayv2pzamBk0jIsic+arhijwnqtQ='; \
      style-src 'sha256-V1uQBKhWw91uT33I4lYgTQLr/mFfeg39LJ0Xkur+1Ck='; \
      connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 

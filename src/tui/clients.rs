@@ -110,7 +110,9 @@ impl ClientList {
                 part(stats.lag_messages, backlog.max_messages)
                     .max(part(stats.lag_bytes, backlog.max_bytes))
             });
-            stats.user_agent = stats.user_agent.map(|agent| text::clean(&agent));
+            // Who it is says more than what it is.
+            let names = [stats.name.take(), stats.user_agent.take()].map(Option::unwrap_or_default);
+            stats.user_agent = Some(text::clean(names.join(" ").trim()));
             stats.peer = text::clean(&stats.peer);
             rows.push(Row { pace: pace(&stats, fill), stats });
         }

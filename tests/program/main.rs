@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that is surprised shall fail")]
 
+mod access;
 mod commands;
 mod crowds;
 mod doors;

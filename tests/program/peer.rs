@@ -155,13 +155,21 @@ impl Peer {
         port: &Port,
         headers: &[(&'static str, &str)],
     ) -> Result<Self, Error> {
-        let mut request = port.url().into_client_request()?;
+        Self::connect_to(port, "/", headers)
+    }
+
+    /// Connects a client to a path, with further headers.
+    pub(crate) fn connect_to(
+        port: &Port,
+        target: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Self, Error> {
+        let mut request = (port.url() + target).into_client_request()?;
         for (name, value) in headers {
             let name = HeaderName::from_static(name);
             request.headers_mut().insert(name, HeaderValue::from_str(value).unwrap());
         }
-        let stream = connect(port);
-        let (socket, response) = match tungstenite::client(request, stream) {
+        let (socket, response) = match tungstenite::client(request, connect(port)) {
             Ok(opened) => opened,
             Err(HandshakeError::Failure(error)) => return Err(error),
             Err(HandshakeError::Interrupted(_)) => panic!("no handshake in time"),

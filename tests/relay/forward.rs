@@ -199,3 +199,45 @@ fn clients_that_go_while_they_wait_leave_nothing_behind() {
     let waiting = state.split("waiting: [").nth(1).and_then(|rest| rest.split(']').next()).unwrap();
     assert!(waiting.matches("Key").count() < 10, "{waiting}");
 }
+
+#[test]
+fn client_that_sends_too_much_is_read_at_its_pace_and_loses_nothing() {
+    let mut world = World::new(ChannelSettings { max_client_message_rate: 100, ..channel() });
+    let [noisy, quiet] = world.clients();
+    for n in 0..350 {
+        world.client_sends(noisy, &format!("message {n}"));
+    }
+    // A second's worth at once, and the one that is behind it.
+    assert_eq!(world.source_received().len(), 101);
+    world.client_sends(quiet, "hello");
+    assert_eq!(world.source_received().len(), 102);
+    world.pass(Duration::from_millis(500));
+    assert_eq!(world.source_received().len(), 152);
+    world.pass(Duration::from_secs(2));
+    let received = world.source_received();
+    assert_eq!(received.len(), 351);
+    assert_eq!(received.last().map(String::as_str), Some("message 349"));
+
+    // It has been quiet for a while, and may send as much at once again.
+    world.pass(Duration::from_secs(2));
+    for n in 0..100 {
+        world.client_sends(noisy, &format!("later {n}"));
+    }
+    assert_eq!(world.source_received().len(), 451);
+}
+
+#[test]
+fn large_message_delays_what_follows_it_and_is_not_taken_for_silence() {
+    let mut world = World::new(ChannelSettings { max_client_byte_rate: 1_000, ..channel() });
+    let [client] = world.clients();
+    world.client_sends(client, &"x".repeat(100_000));
+    world.client_sends(client, "behind it");
+    assert_eq!(world.source_received().len(), 1);
+    world.pass(Duration::from_secs(98));
+    assert_eq!(world.source_received().len(), 1);
+    assert!(!world.is_cut_off(client));
+    world.pass(Duration::from_secs(2));
+    assert_eq!(world.source_received()[1..], ["behind it"]);
+    world.pass(Duration::from_mins(1));
+    assert!(!world.is_cut_off(client));
+}
