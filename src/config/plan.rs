@@ -71,12 +71,8 @@ impl Settings {
     fn channel_lines(&self, id: ChannelId, channel: &ChannelSettings) -> (String, Vec<String>) {
         let sources = self.source_names(channel).join(", ");
         let feed = format!("channel {}, fed by {sources}", channel.name);
-        let endpoints = self.endpoints_of(id).map(|endpoint| match endpoint.address {
-            Address::Tcp { .. } => endpoint.to_string(),
-            Address::Unix { mode, .. } => format!("{endpoint} (mode {mode:04o})"),
-        });
-        let clients = channel.max_clients;
-        (feed, endpoints.map(|at| format!("{at}, at most {clients} clients")).collect())
+        let endpoint_line = |endpoint| endpoint_line(endpoint, channel);
+        (feed, self.endpoints_of(id).map(endpoint_line).collect())
     }
 
     fn endpoints_of(&self, id: ChannelId) -> impl Iterator<Item = &Endpoint> {
@@ -150,6 +146,32 @@ impl fmt::Display for Plan {
         }
         Ok(())
     }
+}
+
+/// An endpoint, who may connect there, and how many.
+fn endpoint_line(endpoint: &Endpoint, channel: &ChannelSettings) -> String {
+    let Endpoint { address, admission, max_connection_rate, .. } = endpoint;
+    let (is_tcp, mode) = match address {
+        Address::Tcp { .. } => (true, None),
+        Address::Unix { mode, .. } => (false, Some(mode)),
+    };
+    let (rate, byte_rate) = (channel.max_client_message_rate, channel.max_client_byte_rate);
+    let per_address = channel.max_clients_per_address;
+    let has_processes = !admission.users.is_empty() || !admission.groups.is_empty();
+    let parts = [
+        Some(endpoint.to_string()),
+        mode.map(|mode| format!("mode {mode:04o}")),
+        Some(format!("at most {} clients", channel.max_clients)),
+        (is_tcp && per_address < channel.max_clients)
+            .then(|| format!("{per_address} from one address")),
+        (*max_connection_rate > 0).then(|| format!("{max_connection_rate} new ones a second")),
+        (rate > 0).then(|| format!("{rate} messages a second from each")),
+        (byte_rate > 0).then(|| format!("{} a second from each", rounded_size(byte_rate))),
+        (is_tcp && !channel.auth.is_open()).then(|| "with a token or a password".to_owned()),
+        admission.has_networks().then(|| "from some networks".to_owned()),
+        has_processes.then(|| "from some users".to_owned()),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn shares(settings: &Settings) -> Vec<Share> {
@@ -266,10 +288,10 @@ rebroadcast: {unix_socket: {path: /tmp/all.sock}, read_only: true, max_clients: 
 source a: ws://example.com/x?…
 source b: ws://b
 channel a, fed by a
-  ws://127.0.0.1:8765, at most 100 clients
-  unix:/tmp/a.sock (mode 0660), at most 100 clients
+  ws://127.0.0.1:8765, at most 100 clients, 1000 new ones a second
+  unix:/tmp/a.sock, mode 0660, at most 100 clients, 1000 new ones a second
 channel rebroadcast, fed by a, b
-  unix:/tmp/all.sock (mode 0660), at most 10 clients
+  unix:/tmp/all.sock, mode 0660, at most 10 clients, 1000 new ones a second
 memory                                    steady    at worst
   the program itself                       4 MiB       4 MiB
   backlog of a (WebSocket)                 1 MiB      18 MiB
@@ -282,6 +304,24 @@ memory                                    steady    at worst
   10 clients of unix:/tmp/all.sock        15 KiB    12.5 MiB
   in all                                 7.8 MiB     391 MiB";
         assert_eq!(parse(TEXT).unwrap().plan().to_string(), expected);
+    }
+
+    #[test]
+    fn endpoint_tells_who_may_connect_and_how_many() {
+        let more = "    auth: {tokens: [hunter2]}\n    allow: [127.0.0.1]\n    \
+                    unix_socket_groups: [0]\n    max_clients_per_address: 3\n    \
+                    max_client_message_rate: 5\n    max_client_byte_rate: 2KiB\n";
+        let text = TEXT.replace("    max_clients: 100\n", &format!("    max_clients: 100\n{more}"));
+        let text = text + "performance: {max_connection_rate: 0}\n";
+        let plan = parse(&text).unwrap().plan();
+        let lines = [
+            "ws://127.0.0.1:8765, at most 100 clients, 3 from one address, 5 messages a second \
+             from each, 2 KiB a second from each, with a token or a password, from some networks",
+            "unix:/tmp/a.sock, mode 0660, at most 100 clients, 5 messages a second from each, \
+             2 KiB a second from each, from some users",
+        ];
+        assert_eq!(plan.channels[0].1, lines);
+        assert!(!plan.to_string().contains("hunter2"));
     }
 
     #[test]

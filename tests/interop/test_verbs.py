@@ -132,6 +132,7 @@ def test_clients_shows_a_line_for_each(world, relay, source, veylor):
             "CHANNEL": "feed",
             "WIRE": wire,
             "PEER": ANY,
+            "NAME": "",
             "FOR": ANY,
             "LAG": "0",
             "LAG BYTES": "0",

@@ -67,7 +67,7 @@ fn check_prints_the_plan() {
         "source feed: ws://example.com/stream".to_owned(),
         "channel feed, fed by feed".to_owned(),
         format!("ws://0.0.0.0:{port}, at most 1024 clients"),
-        "feed.sock (mode 0660), at most 1024 clients".to_owned(),
+        "feed.sock, mode 0660, at most 1024 clients".to_owned(),
         "in all".to_owned(),
     ] {
         assert!(plan.contains(&line), "no {line:?} in:\n{plan}");
