@@ -128,3 +128,26 @@ def test_page_of_another_origin_is_refused(world, site, browse):
     browse(f"http://localhost:{site.port}/")
     assert site.told.get(timeout=60) == {"event": "closed", "data": 1006}
     assert source.events.empty()
+
+
+def test_page_shows_its_token_in_a_subprotocol(world, site, browse):
+    source = world.source("python ws", echo=True)
+    origin = f"http://127.0.0.1:{site.port}"
+    settings = {"allowed_origins": [origin], "auth": {"tokens": ["for-pages"]}}
+    relay = world.relay(source.url, settings)
+    source.expect_open()
+    site.page = PAGE.replace("'RELAY'", f"'{relay.ws_url}', ['bearer.for-pages']")
+    browse(f"{origin}/")
+    assert source.expect("message", within=60)["type"] == "text"
+    assert source.receive() == ("binary", b"\x00\xff\x80")
+
+
+def test_page_without_its_token_is_refused(world, site, browse):
+    source = world.source("python ws")
+    origin = f"http://127.0.0.1:{site.port}"
+    settings = {"allowed_origins": [origin], "auth": {"tokens": ["for-pages"]}}
+    relay = world.relay(source.url, settings)
+    source.expect_open()
+    site.page = PAGE.replace("RELAY", f"{relay.ws_url}?token=wrong")
+    browse(f"{origin}/")
+    assert site.told.get(timeout=60) == {"event": "closed", "data": 1006}
