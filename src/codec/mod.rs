@@ -3,6 +3,7 @@
 //! Decoding works in place: an event borrows its payload from the inbox it was read into.
 //! Encoding for clients happens once per wire: see [`Wire::frame`].
 
+pub mod auth;
 pub mod error;
 pub mod http;
 pub mod prefixed;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 pub use error::Error;
 use serde::{Deserialize, Serialize};
 
-use self::ws::auth::Grant;
+use self::auth::Grant;
 use crate::reactor::inbox::Inbox;
 use crate::reactor::outbox::Outbox;
 

@@ -3,6 +3,7 @@
 
 use httparse::Status;
 
+use super::auth::Shown;
 use super::http::{MAX_HEAD_BYTES, MAX_HEADERS, has_token, header};
 use crate::reactor::inbox::Inbox;
 use crate::reactor::outbox::Outbox;
@@ -19,6 +20,8 @@ pub struct Request {
     pub path: String,
     /// The host and the port that it was meant for, empty if it does not say.
     pub host: String,
+    /// The secrets that it shows.
+    pub shown: Shown,
     /// Whether the body is binary (`application/octet-stream`).
     pub is_binary: bool,
     /// Its body, empty if there is none.
@@ -79,9 +82,11 @@ impl Request {
             Err(_) => return refuse(400, "not an HTTP request"),
         };
         let body_bytes = body_bytes(parsed.headers)?;
+        let target = parsed.path.unwrap_or_default();
         let mut request = Self {
             method: parsed.method.unwrap_or_default().to_owned(),
-            path: path_of(parsed.path.unwrap_or_default()).to_owned(),
+            path: path_of(target).to_owned(),
+            shown: Shown::by(target, parsed.headers),
             host: text_of(parsed.headers, "Host").unwrap_or_default().to_owned(),
             is_binary: has_type(parsed.headers, "application/octet-stream"),
             body: Vec::new(),

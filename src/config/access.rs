@@ -3,7 +3,7 @@
 use nix::unistd::{Group, User};
 
 use super::section::Section;
-use crate::codec::ws::auth::{Auth, Grant};
+use crate::codec::auth::{Auth, Grant};
 use crate::net::admission::{Admission, network};
 
 const AUTH_KEYS: &[&str] = &["tokens", "basic"];

@@ -13,7 +13,7 @@ use super::problem::{KeyPath, Problems};
 use super::settings::{Endpoint, Guests, Log, Settings, Source};
 use super::target;
 use super::template::Template;
-use crate::codec::ws::auth::Auth;
+use crate::codec::auth::Auth;
 use crate::net::admission::Admission;
 use crate::net::listener::Address;
 use crate::net::url::WsUrl;
@@ -37,6 +37,7 @@ pub(super) fn build(input: Input, problems: &mut Problems) -> Settings {
         sources: Vec::new(),
         channels: Vec::new(),
         endpoints: Vec::new(),
+        admin_auth: Auth::default(),
         log: log(input.log),
         coalesce: performance.coalesce,
         warnings: Vec::new(),
@@ -255,6 +256,7 @@ impl Builder<'_> {
     fn admin(&mut self, input: AdminInput) {
         let path = KeyPath::default().key("admin");
         if let Some((host, port)) = input.listen {
+            self.settings.admin_auth = input.auth;
             let address = Address::Tcp { host, port };
             let admission = input.networks;
             let spot = Spot { path: path.key("listen"), address, admission };
@@ -299,9 +301,10 @@ impl Builder<'_> {
 
     /// Says once where everyone may come in who reaches this machine.
     fn warn_of_open_doors(&mut self) {
-        let Settings { endpoints, channels, .. } = &self.settings;
+        let Settings { endpoints, channels, admin_auth, .. } = &self.settings;
         let is_asked = |endpoint: &Endpoint| {
-            endpoint.channel().is_some_and(|channel| !channels[channel.0].auth.is_open())
+            let auth = endpoint.channel().map(|channel| &channels[channel.0].auth);
+            !auth.unwrap_or(admin_auth).is_open()
         };
         let is_open = |endpoint: &&Endpoint| {
             is_everywhere(&endpoint.address)
@@ -564,6 +567,11 @@ pub(super) mod tests {
             let admin = "admin: {listen: '0.0.0.0:1'}";
             parse(&format!("{{sources: [{{{source}{more}}}], {admin}}}")).unwrap().warnings
         };
+        let with_password = source.to_owned()
+            + "}], admin: {listen: '0.0.0.0:1', auth: {basic: \
+                             [{user: a, password: b}]}}}";
+        let warned = parse(&format!("{{sources: [{{{with_password}")).unwrap().warnings;
+        assert!(warned[0].contains("connect to ws://[::]:8765: listen"), "{warned:?}");
         let [both] = &*warnings("") else { panic!("not one warning") };
         assert!(both.contains("connect to ws://[::]:8765, http://0.0.0.0:1: listen"), "{both}");
         for more in [", auth: {tokens: [x]}", ", allow: ['::1']", ", deny: [10.0.0.0/8]"] {

@@ -12,7 +12,7 @@ use super::raw::Raw;
 use super::section::{self, Section};
 use super::settings::LogFormat;
 use super::template::Template;
-use crate::codec::ws::auth::Auth;
+use crate::codec::auth::Auth;
 use crate::net::admission::Admission;
 use crate::relay::settings::{OnSourceLoss, SlowClient, UnixMessageType};
 
@@ -57,7 +57,7 @@ pub(super) const REBROADCAST_KEYS: &[&str] = &[
 pub(super) const WEBSOCKET_KEYS: &[&str] =
     &["enabled", "host", "port", "allowed_origins", "auth", "allow", "deny"];
 pub(super) const UNIX_SOCKET_KEYS: &[&str] = &["enabled", "path", "mode", "users", "groups"];
-pub(super) const ADMIN_KEYS: &[&str] = &["listen", "allow", "deny", "unix_socket_path"];
+pub(super) const ADMIN_KEYS: &[&str] = &["listen", "auth", "allow", "deny", "unix_socket_path"];
 pub(super) const LOG_KEYS: &[&str] = &["level", "format", "file"];
 pub(super) const PERFORMANCE_KEYS: &[&str] = &[
     "max_queue_size",
@@ -175,6 +175,7 @@ pub(super) struct UnixSocketInput {
 #[derive(Debug, Default)]
 pub(super) struct AdminInput {
     pub(super) listen: Option<(String, u16)>,
+    pub(super) auth: Auth,
     pub(super) networks: Admission,
     pub(super) unix_socket_path: Option<PathBuf>,
 }
@@ -264,6 +265,7 @@ fn admin(section: &mut Section<'_>) -> AdminInput {
             let (host, port) = text.rsplit_once(':')?;
             Some((listening_host(host)?, port_number(port)?))
         }),
+        auth: access::auth(section),
         networks: access::networks(section),
         unix_socket_path: socket_path(section, "unix_socket_path"),
     }

@@ -142,6 +142,9 @@ fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     changes.extend(gone.map(|endpoint| format!("{endpoint}: closed")));
     changes.extend(have_changed(&if_differs(&old.coalesce, &new.coalesce, "coalesce")));
     changes.extend(log_change(&old.log, &new.log));
+    if old.admin_auth != new.admin_auth {
+        changes.push("admin: auth has changed".to_owned());
+    }
     changes
 }
 

@@ -8,6 +8,7 @@ use log::LevelFilter;
 
 use super::template::Template;
 use crate::codec::Wire;
+use crate::codec::auth::Auth;
 use crate::net::admission::Admission;
 use crate::net::listener::Address;
 use crate::relay::settings::{ChannelId, ChannelSettings, SourceSettings};
@@ -28,6 +29,8 @@ pub struct Settings {
     pub channels: Vec<ChannelSettings>,
     /// Where clients and operators connect.
     pub endpoints: Vec<Endpoint>,
+    /// Which operators may look who come over TCP.
+    pub admin_auth: Auth,
     /// What is said, and where.
     pub log: Log,
     /// How long a busy turn lingers before it reads; zero: never.

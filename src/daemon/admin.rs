@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use mio::Registry;
 
+use crate::codec::auth::{Auth, Denial};
 use crate::codec::http::is_fixed_host;
 use crate::codec::request::{GO_ON, Refusal, Request, Response, Taken};
 use crate::config::settings::{MAX_VISITOR_OUTBOX_BYTES, MAX_VISITORS};
@@ -132,10 +133,12 @@ impl Admin {
     }
 
     /// Reads those who are ready. The next whole request, and who asks it.
-    pub(super) fn next_request(&mut self) -> Option<(Key, Access, Request)> {
+    ///
+    /// Who comes over TCP and may not look is told so.
+    pub(super) fn next_request(&mut self, auth: &Auth) -> Option<(Key, Access, Request)> {
         while let Some(key) = self.ready.last().copied() {
             if let Some(visitor) = self.visitors.get_mut(key) {
-                match visitor.next() {
+                match visitor.next(auth) {
                     Ok(Next::Request(request)) => return Some((key, visitor.access, request)),
                     Ok(Next::Turn) => self.next_turn.push(key),
                     Ok(Next::Event) => {}
@@ -316,7 +319,7 @@ impl Visitor {
         }
     }
 
-    fn next(&mut self) -> io::Result<Next> {
+    fn next(&mut self, auth: &Auth) -> io::Result<Next> {
         let mut budget = READ_BYTES;
         loop {
             self.flush()?;
@@ -333,6 +336,12 @@ impl Visitor {
                     }
                     Ok(Taken::Whole(request)) => {
                         self.was_told_to_go_on = false;
+                        if self.access == Access::Read
+                            && let Err(denial) = auth.admit(|| request.shown.clone())
+                        {
+                            denied(auth, denial).send(&request, &mut self.outbox);
+                            continue;
+                        }
                         return Ok(Next::Request(request));
                     }
                     Ok(Taken::AsksToGoOn) if !self.was_told_to_go_on => {
@@ -392,6 +401,10 @@ impl Visitor {
         };
         (!may_stay).then_some(self.until)
     }
+}
+
+fn denied(auth: &Auth, denial: Denial) -> Response {
+    Response { headers: auth.challenges(), ..Response::text(401, denial.words()) }
 }
 
 fn has_foreign_host(request: &Request) -> bool {

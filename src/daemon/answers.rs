@@ -35,7 +35,8 @@ pub(super) enum Answer {
 impl Daemon {
     /// Answers those who ask at the doors.
     pub(super) fn answer_visitors(&mut self, now: Instant) {
-        while let Some((key, access, request)) = self.admin.next_request() {
+        while let Some((key, access, request)) = self.admin.next_request(&self.settings.admin_auth)
+        {
             match self.answer(&request, access, now) {
                 Answer::Whole(response) => self.admin.answer(key, &request, &response, now),
                 Answer::Watch(response) => self.admin.watch(key, &response, now),

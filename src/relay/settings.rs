@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use crate::codec::auth::Auth;
 pub use crate::codec::prefixed::MessageType as UnixMessageType;
-use crate::codec::ws::auth::Auth;
 
 /// Names a channel: its place in the list the relay was made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

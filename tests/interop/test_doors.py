@@ -675,6 +675,25 @@ def test_what_acts_takes_no_get(door, path):
     """)
 
 
+def test_door_may_ask_for_a_password(world, admin):
+    source = world.source()
+    people = {"tokens": ["for-machines"], "basic": [{"user": "ann", "password": "secret"}]}
+    world.relay(source.url, admin={**admin.settings, "auth": people})
+    door = Door(admin, "tcp")
+    answer = door.ask("GET", "/api/status")
+    assert answer.status_line == "HTTP/1.1 401 Unauthorized"
+    assert b"this endpoint wants a token or a password" in answer.body
+    for options in (
+        ["-u", "ann:secret"],
+        ["-H", "Authorization: Bearer for-machines"],
+        ["-b", "veylor_token=for-machines"],
+    ):
+        assert Answer(door.curl("/healthz", options=options)).body == b"ok\n"
+    wrong = Answer(door.curl("/healthz", options=["-u", "ann:wrong"]))
+    assert wrong.status_line == "HTTP/1.1 401 Unauthorized"
+    assert Door(admin, "unix").ask("GET", "/healthz").body == b"ok\n"
+
+
 def test_page_of_another_name_that_points_here_reads_nothing(admin, world):
     admin.relay(world.source().url)
     answer = Door(admin, "tcp").ask("GET", "/api/status", "Host: evil.example")

@@ -3,7 +3,6 @@
 //! Opcodes, close codes and handshake keys are tungstenite's; headers and buffers are ours, so that
 //! an idle connection owns none and a message is never copied on its way into a backlog.
 
-pub mod auth;
 mod client;
 mod decoder;
 pub(super) mod frame;
@@ -17,9 +16,9 @@ use server::Answered;
 pub use server::{Closed, Policy};
 use tungstenite::protocol::frame::coding::Control;
 
-use self::auth::Grant;
 use self::decoder::{Decoder, Incoming};
 use self::mask::Masks;
+use super::auth::Grant;
 use super::{Error, Event, Message};
 use crate::reactor::inbox::Inbox;
 use crate::reactor::outbox::Outbox;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use httparse::{Header, Request, Status};
 use tungstenite::handshake::derive_accept_key;
 
-use super::auth::{self, Auth, Denial, Grant};
 use crate::codec::Error;
+use crate::codec::auth::{self, Auth, Grant, Shown};
 use crate::codec::http::{
     MAX_HEAD_BYTES, MAX_HEADERS, has_token, header, is_fixed_host, reason_phrase, tokens,
 };
@@ -91,7 +91,9 @@ pub(super) fn answer(
             Ok(Answered::Opened { user_agent, grant })
         }
         Err((401, reason)) => {
-            refuse_with(401, &reason, &policy.auth.challenges(), outbox);
+            let challenges = policy.auth.challenges().iter();
+            let lines = challenges.map(|(name, value)| format!("{name}: {value}\r\n"));
+            refuse_with(401, &reason, &lines.collect::<String>(), outbox);
             Err(Error::Refused { status: 401, reason: reason.into_owned() })
         }
         Err((status, reason)) => {
@@ -177,7 +179,8 @@ fn agree(
         let reason = format!("pages of {origin:?} may not connect unless allowed_origins names it");
         return Err((403, reason.into()));
     }
-    let grant = policy.auth.admit(request).map_err(|denial| (401, words_for(denial).into()))?;
+    let shown = || Shown::by(request.path.unwrap_or_default(), headers);
+    let grant = policy.auth.admit(shown).map_err(|denial| (401, denial.words().into()))?;
     match policy.closed {
         None => Ok((response(policy, headers, key), grant)),
         Some(Closed::Full) => {
@@ -187,16 +190,6 @@ fn agree(
             429,
             "your address has all the clients it may have; see max_clients_per_address".into(),
         )),
-    }
-}
-
-fn words_for(denial: Denial) -> &'static str {
-    match denial {
-        Denial::Missing => {
-            "this endpoint wants a token or a password: a header Authorization, ?token= in the \
-             url, a subprotocol bearer.TOKEN or a cookie veylor_token"
-        }
-        Denial::Unknown => "the token or password is not known here",
     }
 }
 

@@ -1,4 +1,4 @@
-//! Who may open a WebSocket: bearer tokens (RFC 6750) and passwords (RFC 7617).
+//! Who may come in: bearer tokens (RFC 6750) and passwords (RFC 7617).
 //!
 //! Browsers cannot set headers, so a token may also come in the query, in a subprotocol or in a
 //! cookie.
@@ -7,10 +7,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use data_encoding::BASE64;
-use httparse::{Header, Request};
+use httparse::Header;
 use subtle::{Choice, ConstantTimeEq};
 
-use crate::codec::http::{header, tokens};
+use super::http::{header, tokens};
 use crate::net::url::percent_decoded;
 
 /// The parameter of the query that a token may come in.
@@ -19,6 +19,12 @@ const QUERY_KEY: &str = "token";
 const COOKIE: &str = "veylor_token";
 /// What a subprotocol begins with that carries a token.
 const SUBPROTOCOL_PREFIX: &str = "bearer.";
+
+/// What an answer asks for: tokens, and passwords.
+const CHALLENGES: [(&str, &str); 2] = [
+    ("WWW-Authenticate", "Bearer realm=\"veylor\""),
+    ("WWW-Authenticate", "Basic realm=\"veylor\", charset=\"UTF-8\""),
+];
 
 /// Who may come in; everyone, if it names nobody.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,9 +50,13 @@ enum Secret {
     Basic(Box<[u8]>),
 }
 
+/// The secrets that a request shows: at most one of each kind.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Shown(Vec<Secret>);
+
 /// Why somebody is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Denial {
+pub enum Denial {
     /// It has shown nothing.
     Missing,
     /// What it has shown is not known here.
@@ -87,6 +97,40 @@ impl fmt::Debug for Grant {
     }
 }
 
+impl Shown {
+    /// What is shown by a request for a target, with these headers.
+    pub fn by(target: &str, headers: &[Header<'_>]) -> Self {
+        let token = |token: &str| Secret::Token(token.as_bytes().into());
+        let subprotocol = carrier(headers).map(|name| token(&name[SUBPROTOCOL_PREFIX.len()..]));
+        let shown = [
+            header(headers, "Authorization").and_then(authorization),
+            query_token(target).as_deref().map(token),
+            subprotocol,
+            cookie_token(headers).map(token),
+        ];
+        Self(shown.into_iter().flatten().collect())
+    }
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Shown").field(&self.0.len()).finish()
+    }
+}
+
+impl Denial {
+    /// What whoever is not let in is told.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Missing => {
+                "this endpoint wants a token or a password: a header Authorization, ?token= in the \
+                 url, a subprotocol bearer.TOKEN or a cookie veylor_token"
+            }
+            Self::Unknown => "the token or password is not known here",
+        }
+    }
+}
+
 impl Auth {
     /// Lets those in who know one of these secrets.
     pub fn new(grants: impl IntoIterator<Item = Grant>) -> Self {
@@ -103,12 +147,12 @@ impl Auth {
         self.is_open() || grant.is_some_and(|grant| self.grants.contains(grant))
     }
 
-    /// Lets whoever sent a request in, with a grant if one is needed.
-    pub(super) fn admit(&self, request: &Request<'_, '_>) -> Result<Option<Arc<Grant>>, Denial> {
+    /// Lets somebody in, with a grant if one is needed. What it shows is looked at if that counts.
+    pub fn admit(&self, shown: impl FnOnce() -> Shown) -> Result<Option<Arc<Grant>>, Denial> {
         if self.is_open() {
             return Ok(None);
         }
-        let shown: Vec<Secret> = credentials(request).collect();
+        let Shown(shown) = shown();
         if shown.is_empty() {
             return Err(Denial::Missing);
         }
@@ -124,17 +168,16 @@ impl Auth {
         found.cloned().map(Some).ok_or(Denial::Unknown)
     }
 
-    /// The headers of an answer that asks for credentials.
-    pub(super) fn challenges(&self) -> String {
+    /// The headers of an answer that asks for a secret.
+    pub fn challenges(&self) -> &'static [(&'static str, &'static str)] {
         let wants = |is_kind: fn(&Secret) -> bool| self.grants.iter().any(|g| is_kind(&g.secret));
-        let mut challenges = String::new();
-        if wants(|secret| matches!(secret, Secret::Token(_))) {
-            challenges += "WWW-Authenticate: Bearer realm=\"veylor\"\r\n";
+        let token = wants(|secret| matches!(secret, Secret::Token(_)));
+        let password = wants(|secret| matches!(secret, Secret::Basic(_)));
+        match (token, password) {
+            (true, false) => &CHALLENGES[..1],
+            (false, true) => &CHALLENGES[1..],
+            (true, true) | (false, false) => &CHALLENGES,
         }
-        if wants(|secret| matches!(secret, Secret::Basic(_))) {
-            challenges += "WWW-Authenticate: Basic realm=\"veylor\", charset=\"UTF-8\"\r\n";
-        }
-        challenges
     }
 }
 
@@ -142,21 +185,6 @@ impl Auth {
 /// they have offered.
 pub(super) fn carrier<'h>(headers: &'h [Header<'h>]) -> Option<&'h str> {
     tokens(headers, "Sec-WebSocket-Protocol").find(|name| name.starts_with(SUBPROTOCOL_PREFIX))
-}
-
-/// All that a request shows: at most one of each kind.
-fn credentials(request: &Request<'_, '_>) -> impl Iterator<Item = Secret> {
-    let headers = &*request.headers;
-    let token = |token: &str| Secret::Token(token.as_bytes().into());
-    let subprotocol = carrier(headers).map(|name| token(&name[SUBPROTOCOL_PREFIX.len()..]));
-    [
-        header(headers, "Authorization").and_then(authorization),
-        request.path.and_then(query_token).as_deref().map(token),
-        subprotocol,
-        cookie_token(headers).map(token),
-    ]
-    .into_iter()
-    .flatten()
 }
 
 fn authorization(value: &[u8]) -> Option<Secret> {
@@ -197,12 +225,11 @@ mod tests {
         ])
     }
 
-    fn admitted(target: &str, fields: &[(&str, &str)]) -> Result<String, Denial> {
-        let mut headers: Vec<_> =
-            fields.iter().map(|(name, value)| Header { name, value: value.as_bytes() }).collect();
-        let mut request = Request::new(&mut headers);
-        request.path = Some(target);
-        auth().admit(&request).map(|grant| grant.unwrap().name.clone())
+    fn admitted(target: &str, fields: &[(&'static str, &'static str)]) -> Result<String, Denial> {
+        let header =
+            |(name, value): &(&'static str, &'static str)| Header { name, value: value.as_bytes() };
+        let headers: Vec<_> = fields.iter().map(header).collect();
+        auth().admit(|| Shown::by(target, &headers)).map(|grant| grant.unwrap().name.clone())
     }
 
     #[test]
