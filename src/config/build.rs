@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::input::{
     AdminInput, Input, LogInput, RebroadcastInput, SourceInput, UnixSocketInput, WebSocketInput,
@@ -10,7 +10,7 @@ use super::input::{
 use super::performance::Performance;
 use super::plan::rounded_size;
 use super::problem::{KeyPath, Problems};
-use super::settings::{Endpoint, Guests, Log, Settings, Source};
+use super::settings::{Endpoint, EndpointTls, Guests, Log, Settings, Source};
 use super::target;
 use super::template::Template;
 use crate::codec::auth::Auth;
@@ -64,20 +64,21 @@ fn log(input: LogInput) -> Log {
     }
 }
 
-struct Builder<'a> {
+pub(super) struct Builder<'a> {
     performance: Performance,
-    settings: Settings,
+    pub(super) settings: Settings,
     /// Addresses so far, and the keys they come from.
     listening: Vec<(KeyPath, Address)>,
     /// The keys of hosts that are not set.
     unset_hosts: Vec<KeyPath>,
-    problems: &'a mut Problems,
+    pub(super) problems: &'a mut Problems,
 }
 
-/// Where an endpoint is to be, and the key that says so.
-struct Spot {
-    path: KeyPath,
+/// An endpoint, and the key that asks for it.
+struct Door {
+    key: KeyPath,
     address: Address,
+    tls: Option<EndpointTls>,
     admission: Admission,
 }
 
@@ -102,9 +103,6 @@ impl Builder<'_> {
         let mut subprotocols = HashSet::new();
         if let Some(twice) = input.subprotocols.iter().find(|name| !subprotocols.insert(*name)) {
             self.problems.add(input.path.key("subprotocols"), format!("{twice} is given twice"));
-        }
-        if let Some(Err(message)) = input.ca_file.as_deref().map(check_ca_file) {
-            self.problems.add(input.path.key("ca_file"), message);
         }
         self.check_url(&input.path.key("url"), input.url.as_ref())
     }
@@ -166,13 +164,15 @@ impl Builder<'_> {
         inputs.iter().zip(urls).map(name_of).collect()
     }
 
-    fn source(&mut self, name: String, input: SourceInput, rebroadcasts: bool) {
+    fn source(&mut self, name: String, mut input: SourceInput, rebroadcasts: bool) {
         let id = SourceId(self.settings.sources.len());
         self.warn_of_idle_keys(&input);
-        let addresses = self.source_addresses(&input);
-        if addresses.is_empty() && !rebroadcasts {
+        let trust = std::mem::take(&mut input.trust);
+        let trust = self.trust(&input.path, trust, input.url.as_ref());
+        let doors = self.source_doors(&input);
+        if doors.is_empty() && !rebroadcasts {
             self.refuse_deaf_source(&input.path);
-        } else if !addresses.is_empty() {
+        } else if !doors.is_empty() {
             let origins = input.allowed_origins;
             let channel = self.performance.channel(&name, vec![id], input.manners);
             let channel = ChannelSettings {
@@ -181,7 +181,7 @@ impl Builder<'_> {
                 subprotocols: input.subprotocols.clone(),
                 ..channel
             };
-            self.channel(channel, addresses);
+            self.channel(channel, doors);
         }
         let Some(url) = input.url else { return };
         self.settings.sources.push(Source {
@@ -189,7 +189,7 @@ impl Builder<'_> {
             url,
             headers: input.headers,
             subprotocols: input.subprotocols,
-            ca_file: input.ca_file,
+            trust,
         });
     }
 
@@ -204,45 +204,52 @@ impl Builder<'_> {
         }
     }
 
-    fn source_addresses(&mut self, input: &SourceInput) -> Vec<Spot> {
+    fn source_doors(&mut self, input: &SourceInput) -> Vec<Door> {
         let path = &input.path;
-        let mut spots = Vec::new();
+        let mut doors = Vec::new();
         if let Some(port) = input.websocket_port {
             let host =
                 self.host_or_default(path.key("websocket_host"), input.websocket_host.clone());
-            spots.push(Spot {
-                path: path.key("websocket_port"),
+            doors.push(Door {
+                key: path.key("websocket_port"),
                 address: Address::Tcp { host, port },
+                tls: self.endpoint_tls(&path.key("tls"), input.tls.as_ref()),
                 admission: input.networks.clone(),
             });
         }
         if let Some(socket) = input.unix_socket_path.clone() {
-            spots.push(Spot {
-                path: path.key("unix_socket_path"),
+            doors.push(Door {
+                key: path.key("unix_socket_path"),
                 address: unix_address(socket, input.unix_socket_mode),
+                tls: None,
                 admission: input.processes.clone(),
             });
         }
-        spots
+        doors
     }
 
     fn rebroadcast(&mut self, input: RebroadcastInput) {
         let path = KeyPath::default().key(REBROADCAST);
-        let mut spots = Vec::new();
+        let mut doors = Vec::new();
         let (mut allowed_origins, mut auth) = (Vec::new(), Auth::default());
         if let Some(websocket) = input.websocket.filter(WebSocketInput::is_enabled) {
             let path = path.key("websocket");
             let port = websocket.port.unwrap_or(DEFAULT_REBROADCAST_PORT);
             let host = self.host_or_default(path.key("host"), websocket.host);
-            let address = Address::Tcp { host, port };
-            spots.push(Spot { path: path.key("port"), address, admission: websocket.networks });
+            doors.push(Door {
+                key: path.key("port"),
+                address: Address::Tcp { host, port },
+                tls: self.endpoint_tls(&path.key("tls"), websocket.tls.as_ref()),
+                admission: websocket.networks,
+            });
             (allowed_origins, auth) = (websocket.allowed_origins, websocket.auth);
         }
         if let Some(unix_socket) = input.unix_socket.filter(UnixSocketInput::is_enabled) {
             let path = path.key("unix_socket").key("path");
             if let Some(socket) = unix_socket.path {
                 let address = unix_address(socket, unix_socket.mode);
-                spots.push(Spot { path, address, admission: unix_socket.processes });
+                let admission = unix_socket.processes;
+                doors.push(Door { key: path, address, tls: None, admission });
             } else if !self.problems.mention(&path) {
                 self.problems.add(path, "is missing, such as /run/veylor/all.sock");
             }
@@ -250,37 +257,42 @@ impl Builder<'_> {
         let sources = (0..self.settings.sources.len()).map(SourceId).collect();
         let channel = self.performance.channel(REBROADCAST, sources, input.manners);
         let subprotocols = common_subprotocols(&self.settings.sources);
-        self.channel(ChannelSettings { auth, allowed_origins, subprotocols, ..channel }, spots);
+        self.channel(ChannelSettings { auth, allowed_origins, subprotocols, ..channel }, doors);
     }
 
     fn admin(&mut self, input: AdminInput) {
         let path = KeyPath::default().key("admin");
         if let Some((host, port)) = input.listen {
             self.settings.admin_auth = input.auth;
-            let address = Address::Tcp { host, port };
-            let admission = input.networks;
-            let spot = Spot { path: path.key("listen"), address, admission };
-            self.listen(Guests::Operators, spot);
+            let door = Door {
+                key: path.key("listen"),
+                address: Address::Tcp { host, port },
+                tls: self.endpoint_tls(&path.key("tls"), input.tls.as_ref()),
+                admission: input.networks,
+            };
+            self.listen(door, Guests::Operators);
+        } else if input.tls.is_some() {
+            let key = path.key("tls");
+            self.settings.warnings.push(format!("{key} has no effect without listen"));
         }
         if let Some(socket) = input.unix_socket_path {
             let address = unix_address(socket, Some(ADMIN_MODE));
-            let admission = Admission::default();
-            let spot = Spot { path: path.key("unix_socket_path"), address, admission };
-            self.listen(Guests::Operators, spot);
+            let (key, admission) = (path.key("unix_socket_path"), Admission::default());
+            self.listen(Door { key, address, tls: None, admission }, Guests::Operators);
         }
     }
 
-    fn channel(&mut self, channel: ChannelSettings, spots: Vec<Spot>) {
+    fn channel(&mut self, channel: ChannelSettings, doors: Vec<Door>) {
         let id = ChannelId(self.settings.channels.len());
         self.settings.channels.push(channel);
-        for spot in spots {
-            self.listen(Guests::Clients(id), spot);
+        for door in doors {
+            self.listen(door, Guests::Clients(id));
         }
     }
 
     /// Adds an endpoint, if its address is free in this file.
-    fn listen(&mut self, guests: Guests, spot: Spot) {
-        let Spot { path, address, admission } = spot;
+    fn listen(&mut self, door: Door, guests: Guests) {
+        let Door { key: path, address, tls, admission } = door;
         let other = self.listening.iter().find(|(_, other)| overlap(other, &address));
         if let Some((other, _)) = other.filter(|_| !self.problems.mention(&path)) {
             let message = format!("{address} is taken by {other} already");
@@ -288,7 +300,7 @@ impl Builder<'_> {
         }
         self.listening.push((path, address.clone()));
         let max_connection_rate = self.performance.max_connection_rate;
-        let endpoint = Endpoint { guests, address, admission, max_connection_rate };
+        let endpoint = Endpoint { guests, address, tls, admission, max_connection_rate };
         self.settings.endpoints.push(endpoint);
     }
 
@@ -367,6 +379,7 @@ impl Builder<'_> {
                 "unix_socket_path",
             ),
             ("websocket_host", input.websocket_host.is_some() && without_port, "websocket_port"),
+            ("tls", input.tls.is_some() && without_port, "websocket_port"),
             (
                 "allowed_origins",
                 !input.allowed_origins.is_empty() && without_port,
@@ -410,15 +423,6 @@ impl UnixSocketInput {
     fn is_enabled(&self) -> bool {
         self.enabled.unwrap_or(true)
     }
-}
-
-/// A file without certificates would be trusted for nothing, and each dial would fail.
-fn check_ca_file(path: &Path) -> Result<(), String> {
-    let text = std::fs::read(path).map_err(|error| format!("cannot be read: {error}"))?;
-    if String::from_utf8_lossy(&text).contains("-----BEGIN CERTIFICATE-----") {
-        return Ok(());
-    }
-    Err("has no certificate in it (-----BEGIN CERTIFICATE-----)".to_owned())
 }
 
 fn unix_address(path: PathBuf, mode: Option<u32>) -> Address {
@@ -477,6 +481,7 @@ pub(super) mod tests {
     use super::super::input::PerformanceInput;
     use super::super::parse;
     use super::*;
+    use crate::net::certificate::Trust;
     use crate::relay::settings::{OnSourceLoss, SlowClient, UnixMessageType};
 
     /// A source as `relay` and `target` tests need it.
@@ -488,7 +493,7 @@ pub(super) mod tests {
             url: Template::parse(url).unwrap(),
             headers: Vec::new(),
             subprotocols: Vec::new(),
-            ca_file: None,
+            trust: Trust::default(),
         }
     }
 
@@ -736,21 +741,6 @@ performance: {max_clients: 7}
         let text = "sources: [{url: 'ws://h', unix_socket_path: a, websocket_host: 127.0.0.1}]";
         let warnings = parse(text).unwrap().warnings;
         assert_eq!(warnings, ["sources[0].websocket_host has no effect without websocket_port"]);
-    }
-
-    #[test]
-    fn ca_file_must_hold_a_certificate() {
-        let file = std::env::temp_dir().join(format!("veylor-ca-{}.pem", std::process::id()));
-        let with = |file: &Path| {
-            let file = file.display();
-            parse(&format!("sources: [{{url: 'ws://h', websocket_port: 1, ca_file: {file}}}]"))
-        };
-        std::fs::write(&file, "-----BEGIN CERTIFICATE-----\n").unwrap();
-        assert_eq!(with(&file).unwrap().sources[0].ca_file, Some(file.clone()));
-        std::fs::remove_file(&file).unwrap();
-        let error = |file: &Path| with(file).unwrap_err().to_string();
-        assert!(error(&file).contains("sources[0].ca_file: cannot be read: "));
-        assert!(error(Path::new("Cargo.toml")).contains("sources[0].ca_file: has no certificate"));
     }
 
     #[test]

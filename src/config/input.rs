@@ -14,6 +14,7 @@ use super::settings::LogFormat;
 use super::template::Template;
 use crate::codec::auth::Auth;
 use crate::net::admission::Admission;
+use crate::net::certificate::Fingerprint;
 use crate::relay::settings::{OnSourceLoss, SlowClient, UnixMessageType};
 
 pub(super) const TOP_KEYS: &[&str] = &["sources", "rebroadcast", "admin", "log", "performance"];
@@ -23,8 +24,13 @@ pub(super) const SOURCE_KEYS: &[&str] = &[
     "headers",
     "subprotocols",
     "ca_file",
+    "cert_file",
+    "key_file",
+    "server_name",
+    "fingerprint",
     "websocket_port",
     "websocket_host",
+    "tls",
     "unix_socket_path",
     "unix_socket_mode",
     "unix_message_type",
@@ -55,9 +61,11 @@ pub(super) const REBROADCAST_KEYS: &[&str] = &[
     "max_client_byte_rate",
 ];
 pub(super) const WEBSOCKET_KEYS: &[&str] =
-    &["enabled", "host", "port", "allowed_origins", "auth", "allow", "deny"];
+    &["enabled", "host", "port", "tls", "allowed_origins", "auth", "allow", "deny"];
+pub(super) const TLS_KEYS: &[&str] = &["cert_file", "key_file", "client_ca_file"];
 pub(super) const UNIX_SOCKET_KEYS: &[&str] = &["enabled", "path", "mode", "users", "groups"];
-pub(super) const ADMIN_KEYS: &[&str] = &["listen", "auth", "allow", "deny", "unix_socket_path"];
+pub(super) const ADMIN_KEYS: &[&str] =
+    &["listen", "tls", "auth", "allow", "deny", "unix_socket_path"];
 pub(super) const LOG_KEYS: &[&str] = &["level", "format", "file"];
 pub(super) const PERFORMANCE_KEYS: &[&str] = &[
     "max_queue_size",
@@ -112,9 +120,10 @@ pub(super) struct SourceInput {
     pub(super) url: Option<Template>,
     pub(super) headers: Vec<(String, Template)>,
     pub(super) subprotocols: Vec<String>,
-    pub(super) ca_file: Option<PathBuf>,
+    pub(super) trust: TrustInput,
     pub(super) websocket_port: Option<u16>,
     pub(super) websocket_host: Option<String>,
+    pub(super) tls: Option<TlsInput>,
     pub(super) unix_socket_path: Option<PathBuf>,
     pub(super) unix_socket_mode: Option<u32>,
     pub(super) allowed_origins: Vec<String>,
@@ -122,6 +131,24 @@ pub(super) struct SourceInput {
     pub(super) networks: Admission,
     pub(super) processes: Admission,
     pub(super) manners: MannersInput,
+}
+
+/// How a source is recognised, and what it is shown.
+#[derive(Debug, Default)]
+pub(super) struct TrustInput {
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) cert_file: Option<PathBuf>,
+    pub(super) key_file: Option<PathBuf>,
+    pub(super) server_name: Option<String>,
+    pub(super) fingerprint: Option<Fingerprint>,
+}
+
+/// The files of an endpoint's `tls`.
+#[derive(Debug, Default)]
+pub(super) struct TlsInput {
+    pub(super) cert: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
+    pub(super) client_ca: Option<PathBuf>,
 }
 
 /// What a source with endpoints and `rebroadcast` have in common.
@@ -157,6 +184,7 @@ pub(super) struct WebSocketInput {
     pub(super) enabled: Option<bool>,
     pub(super) host: Option<String>,
     pub(super) port: Option<u16>,
+    pub(super) tls: Option<TlsInput>,
     pub(super) allowed_origins: Vec<String>,
     pub(super) auth: Auth,
     pub(super) networks: Admission,
@@ -175,6 +203,7 @@ pub(super) struct UnixSocketInput {
 #[derive(Debug, Default)]
 pub(super) struct AdminInput {
     pub(super) listen: Option<(String, u16)>,
+    pub(super) tls: Option<TlsInput>,
     pub(super) auth: Auth,
     pub(super) networks: Admission,
     pub(super) unix_socket_path: Option<PathBuf>,
@@ -225,9 +254,10 @@ fn source(section: &mut Section<'_>) -> SourceInput {
         url: section.template("url"),
         headers: section.templates("headers").unwrap_or_default(),
         subprotocols: subprotocols(section),
-        ca_file: section.parsed("ca_file", "a path", path),
+        trust: trust(section),
         websocket_port: port(section, "websocket_port"),
         websocket_host: host(section, "websocket_host"),
+        tls: tls(section),
         unix_socket_path: socket_path(section, "unix_socket_path"),
         unix_socket_mode: section.mode("unix_socket_mode"),
         allowed_origins: allowed_origins(section),
@@ -238,12 +268,32 @@ fn source(section: &mut Section<'_>) -> SourceInput {
     }
 }
 
+fn trust(section: &mut Section<'_>) -> TrustInput {
+    let pin = "a SHA-256 in hexadecimal, such as \"AB:CD:…\" of 32 bytes, in quotes";
+    TrustInput {
+        ca_file: section.parsed("ca_file", "a path", path),
+        cert_file: section.parsed("cert_file", "a path", path),
+        key_file: section.parsed("key_file", "a path", path),
+        server_name: section.parsed("server_name", "a name or an IP address", listening_host),
+        fingerprint: section.parsed("fingerprint", pin, Fingerprint::parse),
+    }
+}
+
+fn tls(section: &mut Section<'_>) -> Option<TlsInput> {
+    section.section("tls", TLS_KEYS, |section| TlsInput {
+        cert: section.parsed("cert_file", "a path", path),
+        key: section.parsed("key_file", "a path", path),
+        client_ca: section.parsed("client_ca_file", "a path", path),
+    })
+}
+
 fn rebroadcast(section: &mut Section<'_>) -> RebroadcastInput {
     RebroadcastInput {
         websocket: section.section("websocket", WEBSOCKET_KEYS, |section| WebSocketInput {
             enabled: section.flag("enabled"),
             host: host(section, "host"),
             port: port(section, "port"),
+            tls: tls(section),
             allowed_origins: allowed_origins(section),
             auth: access::auth(section),
             networks: access::networks(section),
@@ -265,6 +315,7 @@ fn admin(section: &mut Section<'_>) -> AdminInput {
             let (host, port) = text.rsplit_once(':')?;
             Some((listening_host(host)?, port_number(port)?))
         }),
+        tls: tls(section),
         auth: access::auth(section),
         networks: access::networks(section),
         unix_socket_path: socket_path(section, "unix_socket_path"),

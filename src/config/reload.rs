@@ -5,6 +5,7 @@
 
 use super::settings::{Endpoint, Guests, Log, Settings, Source};
 use crate::codec::Wire;
+use crate::net::certificate::Trust;
 use crate::net::listener::Address;
 use crate::relay::reload::{Layout, Seat, Seats};
 use crate::relay::settings::{ChannelId, ChannelSettings, SourceId};
@@ -137,6 +138,7 @@ fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     changes.extend(gone.map(|channel| format!("channel {}: removed", channel.name)));
     for endpoint in &new.endpoints {
         changes.extend(endpoint_change(old, new, endpoint));
+        changes.extend(tls_change(old, endpoint));
     }
     let gone = old.endpoints.iter().filter(|endpoint| new.endpoint(&endpoint.address).is_none());
     changes.extend(gone.map(|endpoint| format!("{endpoint}: closed")));
@@ -179,7 +181,20 @@ fn changed_ways(old: &Source, new: &Source) -> Vec<&'static str> {
         if_differs(&old.url, &new.url, "url"),
         if_differs(&old.headers, &new.headers, "headers"),
         if_differs(&old.subprotocols, &new.subprotocols, "subprotocols"),
+        changed_trust(&old.trust, &new.trust),
+    ]
+    .concat()
+}
+
+fn changed_trust(old: &Trust, new: &Trust) -> Vec<&'static str> {
+    let cert_file = |trust: &Trust| Some(trust.identity.as_ref()?.cert_file.clone());
+    let key_file = |trust: &Trust| Some(trust.identity.as_ref()?.key_file.clone());
+    [
         if_differs(&old.ca_file, &new.ca_file, "ca_file"),
+        if_differs(&cert_file(old), &cert_file(new), "cert_file"),
+        if_differs(&key_file(old), &key_file(new), "key_file"),
+        if_differs(&old.server_name, &new.server_name, "server_name"),
+        if_differs(&old.fingerprint, &new.fingerprint, "fingerprint"),
     ]
     .concat()
 }
@@ -262,6 +277,18 @@ fn endpoint_change(
     let keys = have_changed(&admission.concat());
     changes.extend(keys.map(|keys| format!("{new}: {keys}, which counts for new connections")));
     changes
+}
+
+fn tls_change(old_settings: &Settings, new: &Endpoint) -> Option<String> {
+    let old = old_settings.endpoint(&new.address)?;
+    match (&old.tls, &new.tls) {
+        (None, Some(_)) => Some(format!("{new}: new connections must speak TLS")),
+        (Some(_), None) => Some(format!("{new}: new connections speak no TLS")),
+        (Some(old), Some(new_tls)) if old != new_tls => {
+            Some(format!("{new}: tls has changed: new connections get the new certificate"))
+        }
+        (None, None) | (Some(_), Some(_)) => None,
+    }
 }
 
 fn log_change(old: &Log, new: &Log) -> Option<String> {

@@ -10,7 +10,9 @@ use super::template::Template;
 use crate::codec::Wire;
 use crate::codec::auth::Auth;
 use crate::net::admission::Admission;
+use crate::net::certificate::{Guard, Trust};
 use crate::net::listener::Address;
+use crate::net::tls::TlsAcceptor;
 use crate::relay::settings::{ChannelId, ChannelSettings, SourceSettings};
 
 /// Visitors of the admin doors at most, at all of them together.
@@ -77,8 +79,8 @@ pub struct Source {
     pub headers: Vec<(String, Template)>,
     /// Subprotocols to offer, best first.
     pub subprotocols: Vec<String>,
-    /// A PEM file of private authorities, trusted besides the built-in roots.
-    pub ca_file: Option<PathBuf>,
+    /// How it is recognised if its url is `wss`, and what it is shown.
+    pub trust: Trust,
 }
 
 /// One address to connect to.
@@ -88,10 +90,21 @@ pub struct Endpoint {
     pub guests: Guests,
     /// Where to listen.
     pub address: Address,
+    /// How guests are met; `None`: without TLS. Unix sockets have none.
+    pub tls: Option<EndpointTls>,
     /// Which of them may stay, by where they come from.
     pub admission: Admission,
     /// Connections that are accepted in a second, on average; further ones wait. 0: any number.
     pub max_connection_rate: u64,
+}
+
+/// How the guests of an endpoint are met in TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointTls {
+    /// The files.
+    pub guard: Guard,
+    /// What was read from them.
+    pub acceptor: TlsAcceptor,
 }
 
 /// Who is let in at an endpoint.
@@ -122,10 +135,21 @@ impl Endpoint {
 
     /// What comes before an address of this endpoint to make it a URL.
     pub fn scheme(&self) -> &'static str {
-        match (&self.address, self.guests) {
-            (Address::Unix { .. }, _) => "",
-            (Address::Tcp { .. }, Guests::Clients(_)) => "ws://",
-            (Address::Tcp { .. }, Guests::Operators) => "http://",
+        match (&self.address, self.guests, &self.tls) {
+            (Address::Unix { .. }, _, _) => "",
+            (Address::Tcp { .. }, Guests::Clients(_), None) => "ws://",
+            (Address::Tcp { .. }, Guests::Clients(_), Some(_)) => "wss://",
+            (Address::Tcp { .. }, Guests::Operators, None) => "http://",
+            (Address::Tcp { .. }, Guests::Operators, Some(_)) => "https://",
+        }
+    }
+
+    /// Becomes what is wanted. TLS that is the same keeps the sessions it remembers.
+    pub fn renew(&mut self, wanted: &Self) {
+        let tls = self.tls.take().filter(|tls| Some(tls) == wanted.tls.as_ref());
+        *self = wanted.clone();
+        if tls.is_some() {
+            self.tls = tls;
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::codec::http::is_fixed_host;
 use crate::codec::request::{GO_ON, Refusal, Request, Response, Taken};
 use crate::config::settings::{MAX_VISITOR_OUTBOX_BYTES, MAX_VISITORS};
 use crate::net::listener::{Accepted, Address};
-use crate::net::stream::Stream;
+use crate::net::stream::{Socket, Stream};
 use crate::observe::tapped::TapEvent;
 use crate::reactor::inbox::Inbox;
 use crate::reactor::outbox::Outbox;
@@ -27,6 +27,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const WORK_TIMEOUT: Duration = Duration::from_mins(1);
 /// An answer is taken, and the next request whole, within this time.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Handshakes of TLS that are read in one turn.
+const SECURED_PER_TURN: usize = 4;
 /// Bytes read from one visitor in one turn.
 const READ_BYTES: usize = 64 * 1024;
 
@@ -63,6 +65,7 @@ pub(super) struct Admin {
     ready: Vec<Key>,
     /// Those of them who have had their share of this turn.
     next_turn: Vec<Key>,
+    secured_this_turn: usize,
 }
 
 #[derive(Debug)]
@@ -102,6 +105,15 @@ pub(super) struct Tap {
     missed_messages: u64,
 }
 
+/// How sending to a visitor went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flushed {
+    /// Nothing is left to send.
+    All,
+    /// It takes no more now.
+    Blocked,
+}
+
 /// What a visitor that was ready brings.
 enum Next {
     /// A request that is all there.
@@ -138,17 +150,32 @@ impl Admin {
     pub(super) fn next_request(&mut self, auth: &Auth) -> Option<(Key, Access, Request)> {
         while let Some(key) = self.ready.last().copied() {
             if let Some(visitor) = self.visitors.get_mut(key) {
+                let is_securing = visitor.stream.is_securing();
+                self.secured_this_turn += usize::from(is_securing);
+                if is_securing && self.secured_this_turn > SECURED_PER_TURN {
+                    self.ready.pop();
+                    if !self.next_turn.contains(&key) {
+                        self.next_turn.push(key);
+                    }
+                    continue;
+                }
                 match visitor.next(auth) {
                     Ok(Next::Request(request)) => return Some((key, visitor.access, request)),
                     Ok(Next::Turn) => self.next_turn.push(key),
                     Ok(Next::Event) => {}
-                    Err(_) => drop(self.visitors.remove(key)),
+                    Err(error) => {
+                        if is_refusal(&error) {
+                            log::debug!("admin: a visitor was not let in ({error})");
+                        }
+                        self.visitors.remove(key);
+                    }
                 }
             }
             self.ready.pop();
             self.flush(key);
         }
         std::mem::swap(&mut self.ready, &mut self.next_turn);
+        self.secured_this_turn = 0;
         None
     }
 
@@ -294,8 +321,11 @@ impl Admin {
 
     fn flush(&mut self, key: Key) {
         let Some(visitor) = self.visitors.get_mut(key) else { return };
-        let is_sent = visitor.flush();
-        if is_sent.is_err() || (visitor.stage == Stage::Leaving && visitor.outbox.is_empty()) {
+        let flushed = visitor.flush();
+        let is_leaving = visitor.stage == Stage::Leaving;
+        if flushed.is_err() || (is_leaving && matches!(flushed, Ok(Flushed::All))) {
+            // Tells a visitor in TLS that it has heard all.
+            let _ = visitor.stream.finish();
             self.visitors.remove(key);
         }
     }
@@ -375,20 +405,27 @@ impl Visitor {
                 }
                 Ok(count) => budget = budget.saturating_sub(count),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Next::Event),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(Next::Turn),
                 Err(error) => return Err(error),
             }
         }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        while !self.outbox.is_empty() {
-            match self.stream.write(self.outbox.bytes()) {
-                Ok(count) => self.outbox.consume(count),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
-            }
+    fn flush(&mut self) -> io::Result<Flushed> {
+        match self.send() {
+            Ok(()) => Ok(Flushed::All),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Flushed::Blocked),
+            Err(error) => Err(error),
         }
-        Ok(())
+    }
+
+    fn send(&mut self) -> io::Result<()> {
+        while !self.outbox.is_empty() {
+            let count = self.stream.write(self.outbox.bytes())?;
+            self.outbox.consume(count);
+        }
+        // A TLS stream may have taken our bytes and still hold ciphertext that the socket refused.
+        self.stream.flush()
     }
 
     /// When it is let go, unless something happens. Who watches and takes what it gets may stay, and
@@ -405,6 +442,11 @@ impl Visitor {
 
 fn denied(auth: &Auth, denial: Denial) -> Response {
     Response { headers: auth.challenges(), ..Response::text(401, denial.words()) }
+}
+
+/// Whether a stream says that its handshake has failed.
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::PermissionDenied)
 }
 
 fn has_foreign_host(request: &Request) -> bool {

@@ -14,7 +14,6 @@ use crate::config::target::Target;
 use crate::net::dial::Dialer;
 use crate::net::resolver;
 use crate::net::stream::Stream;
-#[cfg(feature = "tls")]
 use crate::net::tls::TlsConnector;
 use crate::net::url::WsUrl;
 use crate::reactor::mailbox::Post;
@@ -65,7 +64,6 @@ pub struct Resolved {
     url: WsUrl,
     request: Request,
     addresses: Vec<SocketAddr>,
-    #[cfg(feature = "tls")]
     tls: Option<TlsConnector>,
 }
 
@@ -215,7 +213,6 @@ fn resolve(source: &Source) -> Result<Box<Resolved>, String> {
     })?;
     Ok(Box::new(Resolved {
         addresses,
-        #[cfg(feature = "tls")]
         tls: connector(source, &url)?,
         request: Request {
             path_and_query: url.path_and_query().to_owned(),
@@ -227,27 +224,16 @@ fn resolve(source: &Source) -> Result<Box<Resolved>, String> {
     }))
 }
 
-#[cfg(feature = "tls")]
 fn connector(source: &Source, url: &WsUrl) -> Result<Option<TlsConnector>, String> {
     if !url.is_tls() {
         return Ok(None);
     }
-    let connector = TlsConnector::new(source.ca_file.as_deref());
+    let connector = TlsConnector::read(&source.trust);
     connector.map(Some).map_err(|error| error.to_string())
 }
 
-#[cfg(feature = "tls")]
 fn wrapped(socket: TcpStream, resolved: &Resolved) -> Result<Stream, String> {
     let Some(connector) = &resolved.tls else { return Ok(Stream::Tcp(socket)) };
-    let stream = connector.connect(socket, resolved.url.host());
-    let stream = stream.map_err(|_| format!("{} is no name for TLS", resolved.url.host()))?;
+    let stream = connector.connect(socket, resolved.url.host())?;
     Ok(Stream::Tls(Box::new(stream)))
-}
-
-#[cfg(not(feature = "tls"))]
-fn wrapped(socket: TcpStream, resolved: &Resolved) -> Result<Stream, String> {
-    if resolved.url.is_tls() {
-        return Err("this veylor was built without TLS".to_owned());
-    }
-    Ok(Stream::Tcp(socket))
 }

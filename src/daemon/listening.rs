@@ -92,7 +92,7 @@ impl Listening {
                 *slot = None;
                 continue;
             };
-            endpoint.settings = wanted.clone();
+            endpoint.settings.renew(wanted);
             if let Some(place) = place_of(&wanted.address, places) {
                 endpoint.place = place.clone();
             }
@@ -343,12 +343,16 @@ impl Endpoint {
             match self.listener.accept() {
                 Ok(accepted) => {
                     self.retry_at = self.next_at(now);
-                    if self.settings.admission.admits(&accepted) {
-                        return Some(Arrival { accepted, guests: self.settings.guests });
+                    if !self.settings.admission.admits(&accepted) {
+                        // One a turn: it costs others nothing.
+                        self.turn_away(accepted);
+                        return None;
                     }
-                    // One a turn: it costs others nothing.
-                    self.turn_away(accepted);
-                    return None;
+                    let accepted = match &self.settings.tls {
+                        Some(tls) => accepted.secured(&tls.acceptor),
+                        None => accepted,
+                    };
+                    return Some(Arrival { accepted, guests: self.settings.guests });
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.is_ready = false;
@@ -379,8 +383,11 @@ impl Endpoint {
         match accepted {
             Accepted::Tcp(mut stream, peer) => {
                 log::info!("{}: {peer} may not connect, see allow and deny", self.url());
-                let _ = stream.write(NOT_ADMITTED);
-                let _ = stream.finish();
+                // In TLS, words would be garbage.
+                if self.settings.tls.is_none() {
+                    let _ = stream.write(NOT_ADMITTED);
+                    let _ = stream.finish();
+                }
             }
             Accepted::Unix(_, Some(credentials)) => {
                 log::info!("{}: {credentials} may not connect, see users and groups", self.url());

@@ -35,7 +35,7 @@ use crate::config;
 use crate::config::settings::{Guests, Settings};
 use crate::net::listener::{Accepted, BindError};
 use crate::net::passed::Passed;
-use crate::net::stream::Stream;
+use crate::net::stream::{Socket, Stream};
 use crate::observe::histogram::Recorder;
 use crate::observe::snapshot::Event;
 use crate::reactor::mailbox::{Mailbox, Post};
@@ -163,8 +163,9 @@ impl Daemon {
             self.read(now);
             self.relay.expire(now);
             self.relay.flush(now);
-            while let Some(stream) = self.relay.reap() {
-                drop(stream);
+            while let Some(mut stream) = self.relay.reap() {
+                // Tells a peer in TLS that this end is meant; whoever is gone does not mind.
+                let _ = stream.finish();
             }
             self.obey(now);
             self.serve_visitors(now);

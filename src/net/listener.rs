@@ -15,6 +15,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::credentials::Credentials;
 use super::stream::Stream;
+use super::tls::TlsAcceptor;
 
 /// Connections that the kernel keeps for us until we accept them.
 const ACCEPT_QUEUE: i32 = 1024;
@@ -61,6 +62,19 @@ pub enum Accepted {
     Tcp(Stream, SocketAddr),
     /// Some process of this machine.
     Unix(Stream, Option<Credentials>),
+}
+
+impl Accepted {
+    /// Meets who came over TCP in TLS.
+    #[must_use]
+    pub fn secured(self, acceptor: &TlsAcceptor) -> Self {
+        match self {
+            Self::Tcp(Stream::Tcp(socket), address) => {
+                Self::Tcp(Stream::Tls(Box::new(acceptor.accept(socket))), address)
+            }
+            Self::Tcp(..) | Self::Unix(..) => self,
+        }
+    }
 }
 
 /// The file of a Unix socket.

@@ -8,7 +8,6 @@ use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use socket2::SockRef;
 
-#[cfg(feature = "tls")]
 use super::tls::TlsStream;
 
 /// Bytes to a client that the system takes and has not sent yet, at most. More would hide how far
@@ -27,6 +26,12 @@ pub trait Socket: Read + Write {
     fn open_reserve(&mut self) -> io::Result<()> {
         Ok(())
     }
+
+    /// Whether what the peer says next takes much computing: a client's TLS handshake. Not every
+    /// kind has one.
+    fn is_securing(&self) -> bool {
+        false
+    }
 }
 
 /// A non-blocking connection.
@@ -36,8 +41,7 @@ pub enum Stream {
     Tcp(TcpStream),
     /// A Unix socket.
     Unix(UnixStream),
-    /// TLS over TCP, towards a source.
-    #[cfg(feature = "tls")]
+    /// TLS over TCP.
     Tls(Box<TlsStream>),
 }
 
@@ -65,8 +69,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream,
             Self::Unix(stream) => stream,
-            #[cfg(feature = "tls")]
-            Self::Tls(stream) => stream.socket(),
+            Self::Tls(stream) => stream.socket_mut(),
         }
     }
 }
@@ -76,7 +79,6 @@ impl Read for Stream {
         match self {
             Self::Tcp(stream) => stream.read(buffer),
             Self::Unix(stream) => stream.read(buffer),
-            #[cfg(feature = "tls")]
             Self::Tls(stream) => stream.read(buffer),
         }
     }
@@ -87,7 +89,6 @@ impl Write for Stream {
         match self {
             Self::Tcp(stream) => stream.write(bytes),
             Self::Unix(stream) => stream.write(bytes),
-            #[cfg(feature = "tls")]
             Self::Tls(stream) => stream.write(bytes),
         }
     }
@@ -96,7 +97,6 @@ impl Write for Stream {
         match self {
             Self::Tcp(stream) => stream.write_vectored(parts),
             Self::Unix(stream) => stream.write_vectored(parts),
-            #[cfg(feature = "tls")]
             Self::Tls(stream) => stream.write_vectored(parts),
         }
     }
@@ -105,7 +105,6 @@ impl Write for Stream {
         match self {
             Self::Tcp(stream) => stream.flush(),
             Self::Unix(stream) => stream.flush(),
-            #[cfg(feature = "tls")]
             Self::Tls(stream) => stream.flush(),
         }
     }
@@ -116,7 +115,6 @@ impl Socket for Stream {
         match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Self::Unix(stream) => stream.shutdown(Shutdown::Write),
-            #[cfg(feature = "tls")]
             Self::Tls(stream) => stream.finish(),
         }
     }
@@ -125,8 +123,16 @@ impl Socket for Stream {
         match self {
             Self::Tcp(stream) => SockRef::from(&*stream).set_tcp_notsent_lowat(RESERVE_BYTES),
             Self::Unix(_) => Ok(()),
-            #[cfg(feature = "tls")]
-            Self::Tls(_) => Ok(()),
+            Self::Tls(stream) => {
+                SockRef::from(stream.socket()).set_tcp_notsent_lowat(RESERVE_BYTES)
+            }
+        }
+    }
+
+    fn is_securing(&self) -> bool {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => false,
+            Self::Tls(stream) => stream.is_securing(),
         }
     }
 }

@@ -119,6 +119,8 @@ pub(super) enum Wait {
     Itself,
     /// It has sent as much as it may for now.
     Time,
+    /// Its handshake takes much computing, and others come first.
+    TurnToSecure,
 }
 
 /// How a slow client stands with its channel.

@@ -37,7 +37,10 @@ impl<S: Socket> Relay<S> {
 
     /// Learns that a connection failed below the protocol.
     pub fn broke(&mut self, key: Key, error: &io::Error, now: Instant) {
-        self.part(key, Reason::Broken, &Broken(error), now);
+        // That is how a stream says that the peer may not come in.
+        let is_refusal = error.kind() == io::ErrorKind::PermissionDenied;
+        let reason = if is_refusal { Reason::Refused } else { Reason::Broken };
+        self.part(key, reason, &Broken(error), now);
         self.condemned.push(key);
     }
 
@@ -148,9 +151,11 @@ impl<S: Socket> Relay<S> {
         let Some(conn) = self.conns.get_mut(key) else { return };
         if let (Role::Client(_), Stage::Lingering { half_closed: false }) = (conn.role, conn.stage)
         {
-            conn.stage = Stage::Lingering { half_closed: true };
-            if conn.stream.finish().is_err() {
-                self.condemned.push(key);
+            match conn.stream.finish() {
+                Ok(()) => conn.stage = Stage::Lingering { half_closed: true },
+                // The last words of TLS wait for room.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => conn.is_blocked = true,
+                Err(_) => self.condemned.push(key),
             }
         }
     }

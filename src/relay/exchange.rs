@@ -7,7 +7,7 @@ use super::conn::{Goodbye, Role, Stage, Wait};
 use super::settings::{ChannelId, SourceId};
 use super::source::{Held, State};
 use super::tap::Way;
-use super::{MAX_CLIENT_OUTBOX_BYTES, PING_INTERVAL, Relay};
+use super::{MAX_CLIENT_OUTBOX_BYTES, MAX_SECURED_PER_TURN, PING_INTERVAL, Relay};
 use crate::codec::{Event, Message};
 use crate::net::stream::Socket;
 use crate::reactor::inbox::Inbox;
@@ -33,6 +33,15 @@ impl<S: Socket> Relay<S> {
             self.discard(key);
             return;
         }
+        if conn.stream.is_securing() {
+            self.wait_for_turn(key);
+            return;
+        }
+        self.read_now(key, now);
+    }
+
+    fn read_now(&mut self, key: Key, now: Instant) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
         let role = conn.role;
         // Who has a rest of a message goes on in a buffer of its own, all other clients share one.
         let is_own = !conn.inbox.is_empty() || matches!(conn.role, Role::Source(_));
@@ -51,8 +60,28 @@ impl<S: Socket> Relay<S> {
         }
     }
 
+    /// Puts a client in the row of those whose handshake takes much computing.
+    fn wait_for_turn(&mut self, key: Key) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if conn.wait.replace(Wait::TurnToSecure).is_none() {
+            self.securing.push_back(key);
+        }
+    }
+
+    /// Reads the first in that row.
+    fn read_securing(&mut self, now: Instant) {
+        let count = self.securing.len().min(MAX_SECURED_PER_TURN);
+        for key in self.securing.drain(..count).collect::<Vec<_>>() {
+            if let Some(conn) = self.conns.get_mut(key) {
+                conn.wait = None;
+            }
+            self.read_now(key, now);
+        }
+    }
+
     /// Reads those that had more than their last turn allowed.
     pub fn read_ready(&mut self, now: Instant) {
+        self.read_securing(now);
         let mut ready = std::mem::take(&mut self.ready);
         for key in ready.drain(..) {
             self.read(key, now);
@@ -85,7 +114,10 @@ impl<S: Socket> Relay<S> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return self.end_if_broken(key, now);
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // TLS: much came that held nothing. It goes on in the next turn.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                    return self.ready.push(key);
+                }
                 Err(error) => return self.broke(key, &error, now),
             }
         }
@@ -385,6 +417,7 @@ impl<S: Socket> Relay<S> {
         let Some(conn) = self.conns.get_mut(key) else { return };
         match conn.discard(&mut self.scratch, READ_BYTES) {
             Ok(false) => self.ready.push(key),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.ready.push(key),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Ok(true) | Err(_) => self.condemned.push(key),
         }

@@ -52,6 +52,9 @@ pub const MAX_CLIENT_OUTBOX_BYTES: usize = 64 * 1024;
 /// Timers that nobody counts on any more are forgotten when there are more than this many, and more
 /// than a few for each connection.
 const SPENT_TIMERS: usize = 1024;
+/// Clients' handshakes that take much computing (TLS) and are read in one turn, so that a crowd that
+/// comes keeps nobody waiting who is there.
+pub const MAX_SECURED_PER_TURN: usize = 4;
 /// Clients above `max_clients` that are being told so; more are cut off without a word.
 pub const MAX_REFUSALS: usize = 16;
 
@@ -86,6 +89,8 @@ pub struct Relay<S> {
     scratch: Inbox,
     /// Connections that may have more to read than their last turn allowed.
     ready: Vec<Key>,
+    /// Clients in a handshake that takes much computing: they are read one after the other.
+    securing: VecDeque<Key>,
     /// Connections whose outbox was filled, or which can be written to again.
     to_flush: Vec<Key>,
     condemned: Vec<Key>,
@@ -125,6 +130,7 @@ impl<S: Socket> Relay<S> {
             paced: Timers::default(),
             scratch: Inbox::with_capacity(exchange::READ_BYTES),
             ready: Vec::new(),
+            securing: VecDeque::new(),
             to_flush: Vec::new(),
             condemned: Vec::new(),
             commands: VecDeque::new(),
@@ -208,6 +214,7 @@ impl<S: Socket> Relay<S> {
     /// When the next turn must come at the latest, `None` if only a socket can bring work.
     pub fn wake_at(&self, now: Instant) -> Option<Instant> {
         let has_work = !self.ready.is_empty()
+            || !self.securing.is_empty()
             || !self.to_flush.is_empty()
             || !self.commands.is_empty()
             || self.channels.iter().any(|channel| channel.is_dirty);

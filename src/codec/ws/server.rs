@@ -20,11 +20,15 @@ const KEY_CHARS: usize = 24;
 /// Characters of a client's own words that are kept.
 const MAX_SHOWN_CHARS: usize = 80;
 
+/// The first byte of a TLS handshake: the kind of its record (RFC 8446, section 5.1).
+const TLS_HELLO: u8 = 0x16;
+
 /// What a browser or a passer-by reads who opens the port in the address bar.
 const FRIENDLY_PAGE: &str = "\
 This is a Veylor endpoint. It speaks WebSocket, not plain HTTP.
 
-Connect a WebSocket client to this very address, with ws:// in front, for example
+Connect a WebSocket client to this very address, with ws:// in front (wss:// if it came over
+https://), for example
 
     python -m websockets ws://HOST:PORT/
     new WebSocket(\"ws://HOST:PORT/\")
@@ -145,6 +149,9 @@ fn understand(policy: &Policy, bytes: &[u8]) -> Result<Option<Agreed>, Refusal> 
         }
         Ok(Status::Partial) => Ok(None),
         Err(httparse::Error::TooManyHeaders) => Err((431, "too many headers".into())),
+        Err(_) if head.first() == Some(&TLS_HELLO) => {
+            Err((400, "a TLS hello: this port speaks plain ws://, unless `tls` is set".into()))
+        }
         Err(_) => Err((400, "not an HTTP request".into())),
     }
 }
@@ -292,6 +299,8 @@ mod tests {
         assert_eq!(status(&REQUEST.replace("GET", "POST")), 405);
         assert_eq!(status(&REQUEST.replace("HTTP/1.1", "HTTP/1.0")), 400);
         assert_eq!(status("\x16\x03\x01\x02\x00\x01"), 400);
+        let (_, answer) = answered(&Policy::default(), "\x16\x03");
+        assert!(answer.contains("a TLS hello"), "{answer}");
         assert_eq!(status(&REQUEST[..REQUEST.len() - 2]), 0);
     }
 
