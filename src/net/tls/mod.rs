@@ -75,8 +75,11 @@ impl TlsStream {
 
     /// Says goodbye in TLS and ends the writing side of the socket.
     pub(super) fn finish(&mut self) -> io::Result<()> {
-        self.session.send_close_notify();
-        self.flush()?;
+        // Who speaks no TLS could not understand it.
+        if !self.speaks_http() {
+            self.session.send_close_notify();
+            self.flush()?;
+        }
         self.socket.shutdown(Shutdown::Write)
     }
 
