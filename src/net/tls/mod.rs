@@ -154,6 +154,9 @@ impl Read for TlsStream {
                 return Err(error);
             }
             let is_open = self.receive()?;
+            if self.broken.is_some() {
+                continue;
+            }
             self.answer()?;
             if !is_open {
                 // Plaintext or a proper goodbye may have come with the end; else this is an error.
