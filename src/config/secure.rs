@@ -109,7 +109,8 @@ fn identity(cert_file: PathBuf, key_file: PathBuf) -> Identity {
     Identity { cert_file, key_file }
 }
 
-#[cfg(all(test, feature = "tls"))]
+#[cfg(test)]
+#[cfg(feature = "tls")]
 mod tests {
     use std::path::Path;
 
@@ -236,11 +237,11 @@ mod tests {
             ["wss://127.0.0.1:1: tls has changed: new connections get the new certificate"];
         assert_eq!(plan.changes, expected);
         assert!(plan.layout.redials.is_empty());
-        let plain = with(&folder, PAIR);
+        let bare = with(&folder, PAIR);
         let expected = ["wss://127.0.0.1:1: new connections must speak TLS"];
-        assert_eq!(reload::plan(&plain, &old, &seats).changes, expected);
+        assert_eq!(reload::plan(&bare, &old, &seats).changes, expected);
         let expected = ["ws://127.0.0.1:1: new connections speak no TLS"];
-        assert_eq!(reload::plan(&old, &plain, &seats).changes, expected);
+        assert_eq!(reload::plan(&old, &bare, &seats).changes, expected);
         let unpinned = with(&folder, &format!("tls: {{{PAIR}}}"));
         let expected = ["source a: cert_file, key_file have changed, it is dialled anew"];
         assert_eq!(reload::plan(&unpinned, &plain_tls(&folder), &seats).changes, expected);

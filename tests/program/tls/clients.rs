@@ -123,14 +123,13 @@ fn client_that_stops_reading_is_told_and_costs_the_others_nothing() {
     // What it was sent before is all there, in order, and then the reason.
     let mut got = 0;
     let reason = loop {
-        match stalled.receive() {
-            Message::Close(frame) => break frame.unwrap(),
-            message => {
-                let text = message.into_text().unwrap();
-                assert!(text.starts_with(&format!("{got} ")), "not message {got}");
-                got += 1;
-            }
+        let message = stalled.receive();
+        if let Message::Close(frame) = message {
+            break frame.unwrap();
         }
+        let text = message.into_text().unwrap();
+        assert!(text.starts_with(&format!("{got} ")), "not message {got}");
+        got += 1;
     };
     assert_eq!(u16::from(reason.code), 1013);
     assert!(reason.reason.starts_with("slow consumer: "), "{}", reason.reason);
