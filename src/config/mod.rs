@@ -9,6 +9,7 @@ mod build;
 pub mod error;
 mod input;
 mod locate;
+mod named;
 mod performance;
 pub mod plan;
 mod problem;
@@ -21,7 +22,7 @@ pub mod target;
 pub mod template;
 mod value;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use error::Error;
 
@@ -34,6 +35,20 @@ pub fn load(path: &Path) -> Result<Settings, Error> {
         .map_err(|cause| Error::Unreadable { file: path.to_owned(), cause })?;
     let settings = parse(&text).map_err(|error| error.in_file(path))?;
     Ok(Settings { file: Some(path.to_owned()), ..settings })
+}
+
+/// A configuration file and the files that it names, whether they are right or wrong: secrets,
+/// certificates, keys.
+pub fn files(path: &Path) -> Vec<PathBuf> {
+    let mut files = vec![path.to_owned()];
+    // What is no file, a pipe perhaps, cannot be read a second time.
+    if path.is_file()
+        && let Ok(text) = std::fs::read_to_string(path)
+        && let Ok(tree) = raw::parse(&text)
+    {
+        files.extend(named::files(&tree));
+    }
+    files
 }
 
 /// Checks a configuration, and the secrets it names.
@@ -52,8 +67,6 @@ pub fn parse(text: &str) -> Result<Settings, Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
     use crate::net::listener::Address;
     use crate::relay::settings::ChannelId;

@@ -1,6 +1,7 @@
 //! Where a source lives at this moment: its url and headers, their secrets read anew.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use data_encoding::BASE64;
 
@@ -70,6 +71,14 @@ impl Source {
             headers.push((AUTHORIZATION.to_owned(), basic_authorization(credentials)));
         }
         Ok(Target { url, headers })
+    }
+}
+
+impl Source {
+    /// The files that are read at a dial.
+    pub fn files(&self) -> impl Iterator<Item = PathBuf> {
+        let templates = self.headers.iter().map(|(_, value)| value).chain([&self.url]);
+        templates.flat_map(Template::files).chain(self.ca_file.clone())
     }
 }
 

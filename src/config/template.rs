@@ -85,6 +85,11 @@ impl Template {
         !self.holes.is_empty()
     }
 
+    /// The files that fill its holes. Credentials that nobody has passed have none.
+    pub fn files(&self) -> impl Iterator<Item = PathBuf> {
+        self.holes.iter().filter_map(|hole| hole.filling.file())
+    }
+
     /// The text as a url that may be logged: holes unfilled, without user, password and query.
     pub fn redacted_url(&self) -> String {
         let masked = self.masked();
@@ -186,6 +191,14 @@ impl Filling {
         }
     }
 
+    fn file(&self) -> Option<PathBuf> {
+        match self {
+            Self::Variable { .. } => None,
+            Self::File(path) => Some(path.clone()),
+            Self::Credential(name) => Some(credentials_folder()?.join(name)),
+        }
+    }
+
     fn read(&self, variable: impl Fn(&str) -> Option<OsString>) -> Result<String, TemplateError> {
         let unreadable = |cause| TemplateError::Unreadable { hole: self.to_string(), cause };
         match self {
@@ -239,6 +252,11 @@ impl std::error::Error for TemplateError {
             Self::Malformed(_) | Self::Unset(_) | Self::NoCredentials => None,
         }
     }
+}
+
+/// The folder of the credentials that systemd has passed.
+pub fn credentials_folder() -> Option<PathBuf> {
+    std::env::var_os(CREDENTIALS_DIRECTORY).map(PathBuf::from)
 }
 
 fn unescaped(literal: &str) -> String {
