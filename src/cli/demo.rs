@@ -38,11 +38,6 @@ pub(super) fn demo(args: &Args, logging: Logging) -> Result<(), Failure> {
     let refused = |error| Failure::System("cannot make a feed on loopback".to_owned(), error);
     let feed = TcpListener::bind(("127.0.0.1", 0)).map_err(refused)?;
     let feed_address = feed.local_addr().map_err(refused)?;
-    thread::Builder::new()
-        .name("veylor-feed".to_owned())
-        .spawn(move || serve(&feed))
-        .map_err(refused)?;
-
     let port = match args.port {
         Some(port) if port != 0 => port,
         Some(_) => free_port(0).map_err(refused)?,
@@ -53,7 +48,12 @@ pub(super) fn demo(args: &Args, logging: Logging) -> Result<(), Failure> {
     limits::raise_descriptors();
     let settings = settings(feed_address, port, &unix)?;
     let signals = run::catch_signals()?;
-    let daemon = Daemon::new(settings, logging).map_err(Failure::Daemon)?;
+    let mut daemon = Daemon::new(settings, logging).map_err(Failure::Daemon)?;
+    daemon.confine();
+    thread::Builder::new()
+        .name("veylor-feed".to_owned())
+        .spawn(move || serve(&feed))
+        .map_err(refused)?;
     let _ = write!(io::stdout(), "{}", invitation(port, &unix.display().to_string()));
     run::tell_and_run(signals, daemon)
 }

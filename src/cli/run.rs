@@ -32,16 +32,17 @@ pub(super) fn run_with_ui(settings: Settings, logging: Logging) -> Result<(), Fa
     shown.map_err(super::top::no_terminal)
 }
 
-/// A relay whose endpoints are open, and have been told.
+/// A relay whose endpoints are open, and have been told. This thread is confined from then on.
 fn opened(settings: Settings, logging: Logging) -> Result<Daemon, Failure> {
     announce(&settings);
-    let daemon = Daemon::new(settings, logging).map_err(Failure::Daemon)?;
+    let mut daemon = Daemon::new(settings, logging).map_err(Failure::Daemon)?;
     for (channel, address) in daemon.addresses() {
         match channel {
             Some(channel) => log::info!("channel {channel}: listening at {address}"),
             None => log::info!("admin: listening at {address}"),
         }
     }
+    daemon.confine();
     Ok(daemon)
 }
 

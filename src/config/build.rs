@@ -39,6 +39,7 @@ pub(super) fn build(input: Input, problems: &mut Problems) -> Settings {
         endpoints: Vec::new(),
         admin_auth: Auth::default(),
         log: log(input.log),
+        sandbox: input.sandbox.unwrap_or(true),
         coalesce: performance.coalesce,
         warnings: Vec::new(),
     };

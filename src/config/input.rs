@@ -17,7 +17,9 @@ use crate::net::admission::Admission;
 use crate::net::certificate::Fingerprint;
 use crate::relay::settings::{OnSourceLoss, SlowClient, UnixMessageType};
 
-pub(super) const TOP_KEYS: &[&str] = &["sources", "rebroadcast", "admin", "log", "performance"];
+// A key that names a file to read ends with `_file`: so `named` finds it.
+pub(super) const TOP_KEYS: &[&str] =
+    &["sources", "rebroadcast", "admin", "log", "sandbox", "performance"];
 pub(super) const SOURCE_KEYS: &[&str] = &[
     "name",
     "url",
@@ -108,6 +110,7 @@ pub(super) struct Input {
     pub(super) rebroadcast: RebroadcastInput,
     pub(super) admin: AdminInput,
     pub(super) log: LogInput,
+    pub(super) sandbox: Option<bool>,
     pub(super) performance: PerformanceInput,
 }
 
@@ -242,6 +245,7 @@ pub(super) fn read(tree: Raw, problems: &mut Problems) -> Input {
         rebroadcast: top.section("rebroadcast", REBROADCAST_KEYS, rebroadcast).unwrap_or_default(),
         admin: top.section("admin", ADMIN_KEYS, admin).unwrap_or_default(),
         log: top.section("log", LOG_KEYS, log).unwrap_or_default(),
+        sandbox: top.flag("sandbox"),
         performance: top.section("performance", PERFORMANCE_KEYS, performance).unwrap_or_default(),
     });
     input.unwrap_or_default()

@@ -147,6 +147,8 @@ fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     if old.admin_auth != new.admin_auth {
         changes.push("admin: auth has changed".to_owned());
     }
+    let sandbox = have_changed(&if_differs(&old.sandbox, &new.sandbox, "sandbox"));
+    changes.extend(sandbox.map(|changed| format!("{changed}, it counts from the next start")));
     changes
 }
 

@@ -35,10 +35,22 @@ pub struct Settings {
     pub admin_auth: Auth,
     /// What is said, and where.
     pub log: Log,
+    /// Whether the relay gives up what it does not need, where the kernel allows it.
+    pub sandbox: bool,
     /// How long a busy turn lingers before it reads; zero: never.
     pub coalesce: Duration,
     /// What works but should be known, a sentence each.
     pub warnings: Vec<String>,
+}
+
+impl Settings {
+    /// The paths of all Unix sockets.
+    pub fn socket_paths(&self) -> impl Iterator<Item = &PathBuf> {
+        self.endpoints.iter().filter_map(|endpoint| match &endpoint.address {
+            Address::Unix { path, .. } => Some(path),
+            Address::Tcp { .. } => None,
+        })
+    }
 }
 
 /// What is said, and where.

@@ -2,12 +2,14 @@
 //! addresses are raced.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::Registry;
 use mio::net::TcpStream;
 
 use super::Letter;
+use super::sandbox::Sandbox;
 use crate::codec::ws::Request;
 use crate::config::settings::Source;
 use crate::config::target::Target;
@@ -30,6 +32,7 @@ pub(super) struct Dialing {
     stages: Vec<Stage>,
     dialer: Dialer<SourceId>,
     post: Post<Letter>,
+    sandbox: Arc<Sandbox>,
     attempts: u64,
     is_closed: bool,
 }
@@ -79,7 +82,20 @@ pub(super) struct Connected {
 impl Dialing {
     pub(super) fn new(sources: Vec<Source>, post: Post<Letter>) -> Self {
         let stages = sources.iter().map(|_| Stage::Idle).collect();
-        Self { sources, stages, dialer: Dialer::new(), post, attempts: 0, is_closed: false }
+        Self {
+            sources,
+            stages,
+            dialer: Dialer::new(),
+            post,
+            sandbox: Arc::default(),
+            attempts: 0,
+            is_closed: false,
+        }
+    }
+
+    /// Learns what can be read.
+    pub(super) fn confine(&mut self, sandbox: Arc<Sandbox>) {
+        self.sandbox = sandbox;
     }
 
     /// Begins a dial. Says why, if that is impossible.
@@ -94,8 +110,8 @@ impl Dialing {
         let attempt = Attempt { source: id, number: self.attempts };
         self.stages[id.0] = Stage::Resolving { number: attempt.number, until };
         let source = self.sources[id.0].clone();
-        let post = self.post.clone();
-        let job = move || post.send(Letter::Resolved(attempt, resolve(&source)));
+        let (post, sandbox) = (self.post.clone(), Arc::clone(&self.sandbox));
+        let job = move || post.send(Letter::Resolved(attempt, resolve(&source, &sandbox)));
         let error = resolver::spawn(job).err()?;
         self.stages[id.0] = Stage::Idle;
         Some(format!("no thread to resolve its name: {error}"))
@@ -203,7 +219,14 @@ impl Dialing {
 }
 
 /// Reads what may have changed since the last dial. Blocks: runs on a thread of its own.
-fn resolve(source: &Source) -> Result<Box<Resolved>, String> {
+fn resolve(source: &Source, sandbox: &Sandbox) -> Result<Box<Resolved>, String> {
+    reach(source).map_err(|why| match sandbox.unreadable(|| source.files()) {
+        Some(outside) => format!("{why}; {}", outside.to_string().replace('\n', "; ")),
+        None => why,
+    })
+}
+
+fn reach(source: &Source) -> Result<Box<Resolved>, String> {
     let Target { url, headers } = source.target().map_err(|error| error.to_string())?;
     let addresses = resolver::resolve(url.host(), url.port()).map_err(|error| {
         // The system says twice what failed.

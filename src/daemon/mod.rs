@@ -11,12 +11,14 @@ mod listening;
 pub mod logging;
 mod notify;
 mod reloading;
+mod sandbox;
 pub mod signals;
 mod watch;
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
@@ -27,11 +29,11 @@ use self::dialing::{Attempt, Connected, Dialing, Resolved};
 use self::listening::{Arrival, Listening};
 use self::logging::Logging;
 use self::notify::Notify;
-use self::reloading::{Reading, Reloading};
+use self::reloading::{Reading, ReloadError, Reloading};
+use self::sandbox::Sandbox;
 use self::signals::Signal;
 use self::watch::Watch;
 use crate::codec::Wire;
-use crate::config;
 use crate::config::settings::{Guests, Settings};
 use crate::net::listener::{Accepted, BindError};
 use crate::net::passed::Passed;
@@ -63,6 +65,7 @@ pub struct Daemon {
     watch: Watch,
     logging: Logging,
     reloading: Reloading,
+    sandbox: Arc<Sandbox>,
     notify: Notify,
     events: Vec<(Target, Readiness)>,
     settings: Settings,
@@ -83,7 +86,7 @@ pub enum Letter {
     /// A source's url, headers and addresses are known, or why not.
     Resolved(Attempt, Result<Box<Resolved>, String>),
     /// The configuration was read again, or is wrong.
-    Reloaded(Result<Box<Reading>, config::Error>),
+    Reloaded(Result<Box<Reading>, ReloadError>),
 }
 
 /// Why the relay cannot start, or cannot go on.
@@ -118,6 +121,7 @@ impl Daemon {
             listening,
             dialing,
             reloading: Reloading::new(mailbox_post),
+            sandbox: Arc::default(),
             admin: Admin::default(),
             watch: Watch::default(),
             logging,
@@ -129,6 +133,15 @@ impl Daemon {
             deliveries: Recorder::default(),
             next_snapshot: None,
         })
+    }
+
+    /// Gives up what the relay does not need, where the kernel allows it: for this thread, and for
+    /// those that it starts from then on. The log says so.
+    pub fn confine(&mut self) {
+        let sandbox = Arc::new(Sandbox::enter(&self.settings));
+        self.dialing.confine(Arc::clone(&sandbox));
+        self.reloading.confine(Arc::clone(&sandbox));
+        self.sandbox = sandbox;
     }
 
     /// Where other threads send letters.

@@ -3,9 +3,11 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::logging::{Manner, Output};
+use super::sandbox::{Outside, Sandbox};
 use super::{Daemon, Letter};
 use crate::codec::request::{Request, Response};
 use crate::config;
@@ -21,6 +23,7 @@ use crate::reactor::table::Key;
 #[derive(Debug)]
 pub(super) struct Reloading {
     post: Post<Letter>,
+    sandbox: Arc<Sandbox>,
     stage: Stage,
     /// Visitors who wait for what comes of the reading under way.
     asked: Vec<(Key, Request)>,
@@ -49,13 +52,15 @@ pub struct Reading {
 
 /// Why nothing is changed.
 #[derive(Debug)]
-pub(super) enum ReloadError {
+pub enum ReloadError {
     /// The relay runs without a file.
     NoFile,
     /// The relay ends.
     Ending,
     /// The file is wrong.
     Config(config::Error),
+    /// Something that is wanted lies outside the sandbox; what went wrong for that reason.
+    Outside(Outside, Option<config::Error>),
     /// An address cannot be listened at, or the system refuses something else.
     Daemon(super::Error),
 }
@@ -77,11 +82,10 @@ impl Daemon {
     /// Takes a configuration in that was read.
     pub(super) fn take_reading(
         &mut self,
-        reading: Result<Box<Reading>, config::Error>,
+        reading: Result<Box<Reading>, ReloadError>,
         now: Instant,
     ) {
-        let reloaded =
-            reading.map_err(ReloadError::Config).and_then(|read| self.reload(*read, now));
+        let reloaded = reading.and_then(|read| self.reload(*read, now));
         self.end_reload(reloaded, now);
     }
 
@@ -128,6 +132,9 @@ impl Daemon {
             return Err(ReloadError::Ending);
         }
         let Reading { settings, places, output } = reading;
+        if let Some(outside) = self.sandbox.unwritable(&self.settings, &settings) {
+            return Err(ReloadError::Outside(outside, None));
+        }
         let places = places.map_err(|error| ReloadError::Daemon(super::Error::Bind(error)))?;
         let output = output.map_err(ReloadError::Daemon)?;
         let plan = reload::plan(&self.settings, &settings, &self.relay.seats());
@@ -149,7 +156,13 @@ impl Daemon {
 
 impl Reloading {
     pub(super) fn new(post: Post<Letter>) -> Self {
-        Self { post, stage: Stage::Idle, asked: Vec::new(), asked_since: Vec::new() }
+        let sandbox = Arc::default();
+        Self { post, sandbox, stage: Stage::Idle, asked: Vec::new(), asked_since: Vec::new() }
+    }
+
+    /// Learns what can be read.
+    pub(super) fn confine(&mut self, sandbox: Arc<Sandbox>) {
+        self.sandbox = sandbox;
     }
 
     /// Begins to read a file, or has it read again when the reading of now is done.
@@ -167,8 +180,8 @@ impl Reloading {
         }
         self.asked.extend(visitor);
         let file = file.ok_or(ReloadError::NoFile)?.to_owned();
-        let post = self.post.clone();
-        resolver::spawn(move || post.send(Letter::Reloaded(read(&file, manner))))
+        let (post, sandbox) = (self.post.clone(), Arc::clone(&self.sandbox));
+        resolver::spawn(move || post.send(Letter::Reloaded(read(&file, manner, &sandbox))))
             .map_err(|error| ReloadError::Daemon(super::Error::System(error)))?;
         self.stage = Stage::Reading;
         Ok(())
@@ -184,8 +197,12 @@ impl Reloading {
 
 /// Reads a file, its secrets and the numbers of its hosts, and opens the log anew. Blocks: runs on a
 /// thread of its own.
-fn read(file: &Path, manner: Manner) -> Result<Box<Reading>, config::Error> {
-    let settings = config::load(file)?;
+fn read(file: &Path, manner: Manner, sandbox: &Sandbox) -> Result<Box<Reading>, ReloadError> {
+    let settings =
+        config::load(file).map_err(|error| match sandbox.unreadable(|| config::files(file)) {
+            Some(outside) => ReloadError::Outside(outside, Some(error)),
+            None => ReloadError::Config(error),
+        })?;
     let places = settings.endpoints.iter().map(|endpoint| endpoint.address.resolve()).collect();
     let output = manner.open(&settings.log);
     Ok(Box::new(Reading { settings, places, output }))
@@ -207,7 +224,7 @@ impl ReloadError {
     fn log(&self) {
         match self {
             Self::NoFile | Self::Ending => log::warn!("reload: {self}"),
-            Self::Config(_) | Self::Daemon(_) => {
+            Self::Config(_) | Self::Outside(..) | Self::Daemon(_) => {
                 for line in self.to_string().lines() {
                     log::error!("reload: nothing is changed: {line}");
                 }
@@ -221,7 +238,7 @@ impl ReloadError {
     fn response(&self) -> Response {
         let status = match self {
             Self::Config(_) => 422,
-            Self::NoFile | Self::Ending | Self::Daemon(_) => 409,
+            Self::NoFile | Self::Ending | Self::Outside(..) | Self::Daemon(_) => 409,
         };
         Response::text(status, &format!("nothing is changed\n{self}"))
     }
@@ -235,6 +252,8 @@ impl fmt::Display for ReloadError {
             ),
             Self::Ending => f.write_str("the relay is shutting down, nothing is changed"),
             Self::Config(error) => error.fmt(f),
+            Self::Outside(outside, None) => outside.fmt(f),
+            Self::Outside(outside, Some(error)) => write!(f, "{error}\n{outside}"),
             Self::Daemon(error) => error.fmt(f),
         }
     }
@@ -243,7 +262,8 @@ impl fmt::Display for ReloadError {
 impl std::error::Error for ReloadError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Config(error) => Some(error),
+            Self::Config(error) | Self::Outside(_, Some(error)) => Some(error),
+            Self::Outside(outside, None) => Some(outside),
             Self::Daemon(error) => Some(error),
             Self::NoFile | Self::Ending => None,
         }

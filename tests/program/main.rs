@@ -12,6 +12,8 @@ mod peer;
 mod program;
 mod relaying;
 mod reload;
+#[cfg(feature = "sandbox")]
+mod sandbox;
 mod secrets;
 mod sources;
 mod starting;

@@ -109,6 +109,10 @@ impl Program {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn stderr(&self) -> String {
         self.stderr.0.0.lock().unwrap().text.clone()
     }
@@ -125,10 +129,14 @@ impl Drop for Program {
     }
 }
 
-/// The program in a folder, not yet started.
+/// The program in a folder, not yet started. The folder is also that of its sockets and its log, as
+/// a service manager would say it.
 pub(crate) fn veylor(folder: &Folder) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_veylor"));
-    command.current_dir(folder.path()).env("TMPDIR", folder.path());
+    command.current_dir(folder.path());
+    for variable in ["TMPDIR", "RUNTIME_DIRECTORY", "LOGS_DIRECTORY"] {
+        command.env(variable, folder.path());
+    }
     command
 }
 
