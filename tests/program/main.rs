@@ -12,7 +12,6 @@ mod peer;
 mod program;
 mod relaying;
 mod reload;
-#[cfg(feature = "sandbox")]
 mod sandbox;
 mod secrets;
 mod sources;
