@@ -78,7 +78,7 @@ impl Source {
     /// The files that are read at a dial.
     pub fn files(&self) -> impl Iterator<Item = PathBuf> {
         let templates = self.headers.iter().map(|(_, value)| value).chain([&self.url]);
-        templates.flat_map(Template::files).chain(self.ca_file.clone())
+        templates.flat_map(Template::files).chain(self.trust.files())
     }
 }
 

@@ -41,6 +41,15 @@ pub struct Trust {
     pub fingerprint: Option<Fingerprint>,
 }
 
+impl Trust {
+    /// The files that it names.
+    pub fn files(&self) -> impl Iterator<Item = PathBuf> {
+        let identity =
+            self.identity.clone().map(|Identity { cert_file, key_file }| [cert_file, key_file]);
+        self.ca_file.clone().into_iter().chain(identity.into_iter().flatten())
+    }
+}
+
 /// Why a file of certificates or keys is of no use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileError {
