@@ -184,7 +184,7 @@ class Tls:
         )
         ca_key, request, names = (str(folder / name) for name in ("ca.key", "cert.csr", "names"))
         Path(names).write_text(
-            "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n"
+            "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n"
         )
         new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
         self._openssl(
@@ -198,7 +198,7 @@ class Tls:
             "-days",
             "2",
             "-subj",
-            "/CN=Veylor test authority",
+            f"/CN=Veylor test authority {folder.name}",
         )
         self._openssl(
             "req", *new_key, "-keyout", self.key, "-out", request, "-subj", "/CN=localhost"
@@ -221,6 +221,11 @@ class Tls:
             names,
         )
 
+    @property
+    def files(self):
+        """What an endpoint shows, as its configuration names it."""
+        return {"cert_file": self.cert, "key_file": self.key}
+
     @staticmethod
     def _openssl(*args):
         done = subprocess.run(["openssl", *args], capture_output=True, timeout=PATIENCE)
@@ -232,10 +237,13 @@ class Relay(Child):
 
     def __init__(self, *args, ws_port=None, unix_path=None, file=None, env=None, cwd=None):
         self.ws_port, self.unix_path, self.file = ws_port, unix_path, file
+        self.is_secured = False
         super().__init__([VEYLOR, *args], env={**os.environ, **(env or {})}, cwd=cwd)
 
     @property
     def ws_url(self):
+        if self.is_secured:
+            return f"wss://localhost:{self.ws_port}"
         return f"ws://127.0.0.1:{self.ws_port}"
 
     def wait_listening(self):
@@ -348,6 +356,7 @@ class World:
         config = {"sources": [entry], "performance": patience, **top}
         file = self.config(config)
         relay = self.run("-c", file, "-v", ws_port=port, unix_path=path, file=file, env=env)
+        relay.is_secured = "tls" in entry
         relay.wait_listening()
         return relay
 

@@ -18,6 +18,8 @@ const { positionals, values: options } = parseArgs({
     port: { type: 'string', default: '0' },
     cert: { type: 'string' },
     key: { type: 'string' },
+    ca: { type: 'string' },
+    tls: { type: 'string' },
     origin: { type: 'string' },
     subprotocol: { type: 'string', multiple: true },
     echo: { type: 'boolean', default: false },
@@ -27,6 +29,16 @@ const [role, target] = positionals;
 
 // The newest connection, which commands are for.
 let current;
+
+// What both sides of TLS take: files, and one version if it is named.
+function tlsSettings() {
+  const version = options.tls && `TLSv${options.tls}`;
+  return {
+    ...(options.cert && { cert: fs.readFileSync(options.cert), key: fs.readFileSync(options.key) }),
+    ...(options.ca && { ca: fs.readFileSync(options.ca) }),
+    ...(version && { minVersion: version, maxVersion: version }),
+  };
+}
 
 function emit(event, fields = {}) {
   fs.writeSync(1, JSON.stringify({ event, ...fields }) + '\n');
@@ -117,7 +129,7 @@ function adoptUnix(socket) {
 
 function runSource() {
   const server = options.cert
-    ? https.createServer({ cert: fs.readFileSync(options.cert), key: fs.readFileSync(options.key) })
+    ? https.createServer({ ...tlsSettings(), requestCert: Boolean(options.ca) })
     : http.createServer();
   const known = options.subprotocol ?? [];
   const sockets = new WebSocket.Server({
@@ -132,7 +144,7 @@ function runSource() {
 }
 
 function runWs() {
-  const settings = { perMessageDeflate: true, maxPayload: 0 };
+  const settings = { perMessageDeflate: true, maxPayload: 0, ...tlsSettings() };
   if (options.origin) settings.origin = options.origin;
   adoptWebSocket(new WebSocket(target, options.subprotocol ?? [], settings));
 }

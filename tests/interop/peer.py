@@ -4,7 +4,10 @@ Commands come as JSON lines on stdin, events go as JSON lines to stdout; `peer.j
 The payload of a message is base64 in the field `data`.
 
     peer.py source --port 0 [--cert FILE --key FILE] [--subprotocol NAME] [--echo]
-    peer.py ws URL [--origin ORIGIN] [--subprotocol NAME]
+    peer.py ws URL [--origin ORIGIN] [--subprotocol NAME] [--ca FILE] [--cert FILE --key FILE]
+
+With `--tls 1.2` or `--tls 1.3` it speaks that version alone; with `--ca` a source asks for certificates.
+
     peer.py unix PATH
 """
 
@@ -111,6 +114,18 @@ class UnixPeer:
             self.writer.close()
 
 
+def tls_context(protocol, options):
+    context = ssl.SSLContext(protocol)
+    if options.ca:
+        context.load_verify_locations(options.ca)
+    if options.cert:
+        context.load_cert_chain(options.cert, options.key)
+    if options.tls:
+        version = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}[options.tls]
+        context.minimum_version = context.maximum_version = version
+    return context
+
+
 async def run_source(options, current):
     async def serve_one(socket):
         peer = WsPeer(socket, options.echo)
@@ -118,10 +133,9 @@ async def run_source(options, current):
         peer.emit_open()
         await peer.receive()
 
-    tls = None
-    if options.cert:
-        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        tls.load_cert_chain(options.cert, options.key)
+    tls = tls_context(ssl.PROTOCOL_TLS_SERVER, options) if options.cert else None
+    if tls and options.ca:
+        tls.verify_mode = ssl.CERT_REQUIRED
     server = await serve(
         serve_one,
         "127.0.0.1",
@@ -146,9 +160,12 @@ async def run_ws(options, current):
             max_size=None,
             ping_interval=None,
             proxy=None,
+            **({"ssl": tls_context(ssl.PROTOCOL_TLS_CLIENT, options)} if options.ca else {}),
         )
     except InvalidStatus as refusal:
         return emit("refused", status=refusal.response.status_code)
+    except ssl.SSLError as error:
+        return emit("refused", status=None, text=str(error))
     peer = WsPeer(socket)
     current.append(peer)
     peer.emit_open()
@@ -181,6 +198,8 @@ async def main():
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--cert")
     parser.add_argument("--key")
+    parser.add_argument("--ca")
+    parser.add_argument("--tls", choices=["1.2", "1.3"])
     parser.add_argument("--origin")
     parser.add_argument("--subprotocol", action="append")
     parser.add_argument("--echo", action="store_true")

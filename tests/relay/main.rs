@@ -10,6 +10,7 @@ mod life;
 mod peer;
 mod pipe;
 mod reload;
+mod securing;
 mod simulation;
 mod slow;
 mod world;

@@ -73,7 +73,7 @@ impl TlsAcceptor {
     pub fn accept(&self, socket: TcpStream) -> TlsStream {
         let session = ServerConnection::new(Arc::clone(&self.config))
             .expect("the configuration asks for no fragments");
-        TlsStream::new(socket, session.into())
+        TlsStream::new(socket, session.into(), None)
     }
 }
 

@@ -1,16 +1,17 @@
 //! TLS towards sources: whom we trust, and who we are.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use mio::net::TcpStream;
 use ring::digest;
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
 };
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::sign::SingleCertAndKey;
+use rustls::sign::CertifiedKey;
 use rustls::{
     CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error as TlsError,
     OtherError, RootCertStore, SignatureScheme,
@@ -18,7 +19,7 @@ use rustls::{
 use webpki::EndEntityCert;
 
 use super::acceptor::warning;
-use super::words::Distrust;
+use super::words::{Appeal, Distrust};
 use super::{TlsStream, files};
 use crate::net::certificate::{FileError, Fingerprint, Trust};
 
@@ -26,8 +27,16 @@ use crate::net::certificate::{FileError, Fingerprint, Trust};
 #[derive(Clone, Debug)]
 pub struct TlsConnector {
     config: Arc<ClientConfig>,
+    answer: Arc<Answer>,
     server_name: Option<String>,
     warning: Option<String>,
+}
+
+/// What a source gets that asks for a certificate of ours.
+#[derive(Debug)]
+pub(super) struct Answer {
+    key: Option<Arc<CertifiedKey>>,
+    was_asked: AtomicBool,
 }
 
 impl TlsConnector {
@@ -44,11 +53,10 @@ impl TlsConnector {
             .expect("ring speaks the default versions")
             .dangerous()
             .with_custom_certificate_verifier(verifier);
-        let config = match key {
-            None => builder.with_no_client_auth(),
-            Some(key) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key))),
-        };
-        Ok(Self { config: Arc::new(config), server_name: trust.server_name.clone(), warning })
+        let answer = Arc::new(Answer { key: key.map(Arc::new), was_asked: AtomicBool::new(false) });
+        let config = builder.with_client_cert_resolver(Arc::clone(&answer) as _);
+        let server_name = trust.server_name.clone();
+        Ok(Self { config: Arc::new(config), answer, server_name, warning })
     }
 
     /// What our own certificate will soon be refused for, or is refused for already.
@@ -64,7 +72,29 @@ impl TlsConnector {
             .map_err(|_| format!("{name} is no name for TLS"))?;
         let session = ClientConnection::new(Arc::clone(&self.config), server)
             .map_err(|error| error.to_string())?;
-        Ok(TlsStream::new(socket, session.into()))
+        let answer = Some(Arc::clone(&self.answer));
+        Ok(TlsStream::new(socket, session.into(), answer))
+    }
+}
+
+impl Answer {
+    pub(super) fn appeal(&self) -> Appeal {
+        match (self.was_asked.load(Ordering::Relaxed), &self.key) {
+            (false, _) => Appeal::None,
+            (true, None) => Appeal::Unanswered,
+            (true, Some(_)) => Appeal::Answered,
+        }
+    }
+}
+
+impl ResolvesClientCert for Answer {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.was_asked.store(true, Ordering::Relaxed);
+        self.key.clone()
+    }
+
+    fn has_certs(&self) -> bool {
+        self.key.is_some()
     }
 }
 

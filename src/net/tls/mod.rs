@@ -16,12 +16,15 @@ mod words;
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
+use std::sync::Arc;
 
 use mio::net::TcpStream;
 use rustls::{Connection, Error as TlsError};
 
 pub use self::acceptor::TlsAcceptor;
+use self::connector::Answer;
 pub use self::connector::TlsConnector;
+use self::words::Appeal;
 
 /// Bytes that are encrypted ahead of what the socket takes. As many can be missing from what the
 /// relay counts as unsent.
@@ -42,6 +45,10 @@ pub struct TlsStream {
     session: Connection,
     /// The first byte that the peer sent.
     first: Option<u8>,
+    /// What a source was told that asked for a certificate of ours.
+    answer: Option<Arc<Answer>>,
+    /// Plaintext has come.
+    is_heard: bool,
     /// What broke the session; plaintext from before it is handed out first.
     broken: Option<io::Error>,
 }
@@ -53,9 +60,9 @@ struct Incoming<'a> {
 }
 
 impl TlsStream {
-    fn new(socket: TcpStream, mut session: Connection) -> Self {
+    fn new(socket: TcpStream, mut session: Connection, answer: Option<Arc<Answer>>) -> Self {
         session.set_buffer_limit(Some(MAX_HELD_BYTES));
-        Self { socket, session, first: None, broken: None }
+        Self { socket, session, first: None, answer, is_heard: false, broken: None }
     }
 
     /// The socket below.
@@ -113,7 +120,7 @@ impl TlsStream {
         let _ = self.send();
         match self.session {
             Connection::Client(_) => {
-                io::Error::new(io::ErrorKind::InvalidData, words::of_source(error))
+                io::Error::new(io::ErrorKind::InvalidData, words::of_source(error, self.appeal()))
             }
             Connection::Server(_) => {
                 let kind = match error {
@@ -124,6 +131,24 @@ impl TlsStream {
                 };
                 io::Error::new(kind, words::of_client(error))
             }
+        }
+    }
+
+    fn appeal(&self) -> Appeal {
+        self.answer.as_ref().map_or(Appeal::None, |answer| answer.appeal())
+    }
+
+    /// What rustls has decrypted. The end comes without a goodbye, and at once, from sources that ask
+    /// for a certificate and do not get it.
+    fn decrypted(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.session.reader().read(buffer);
+        self.is_heard |= matches!(read, Ok(1..));
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && !self.is_heard => {
+                let words = words::of_closed_door(self.appeal());
+                Err(words.map_or(error, |words| io::Error::new(io::ErrorKind::InvalidData, words)))
+            }
+            read => read,
         }
     }
 
@@ -146,7 +171,7 @@ impl Read for TlsStream {
     /// this is called again.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         for _ in 0..MAX_RECEIPTS {
-            match self.session.reader().read(buffer) {
+            match self.decrypted(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 result => return result,
             }
@@ -160,7 +185,7 @@ impl Read for TlsStream {
             self.answer()?;
             if !is_open {
                 // Plaintext or a proper goodbye may have come with the end; else this is an error.
-                return self.session.reader().read(buffer);
+                return self.decrypted(buffer);
             }
         }
         Err(io::ErrorKind::Interrupted.into())

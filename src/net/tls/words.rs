@@ -15,6 +15,17 @@ const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
+/// Whether a source has asked for a certificate of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Appeal {
+    /// It has not.
+    None,
+    /// It has, and we have none.
+    Unanswered,
+    /// It has, and got ours.
+    Answered,
+}
+
 /// Why a source is not trusted, where its certificate must be seen to say what to do.
 #[derive(Debug)]
 pub(super) enum Distrust {
@@ -27,7 +38,7 @@ pub(super) enum Distrust {
 }
 
 /// What went wrong with a source.
-pub(super) fn of_source(error: &TlsError) -> String {
+pub(super) fn of_source(error: &TlsError, appeal: Appeal) -> String {
     match error {
         TlsError::InvalidCertificate(CertificateError::Other(other)) => {
             match other.0.downcast_ref::<Distrust>() {
@@ -53,11 +64,21 @@ pub(super) fn of_source(error: &TlsError) -> String {
         TlsError::AlertReceived(AlertDescription::UnrecognisedName) => {
             "it does not know the name that it was asked for; see server_name".to_owned()
         }
-        TlsError::AlertReceived(alert) if is_about_certificate(*alert) => format!(
-            "it asks for a certificate of ours, or does not take the one it got ({alert:?}); see \
-             cert_file"
-        ),
+        TlsError::AlertReceived(alert) if is_about_certificate(*alert) => {
+            of_closed_door(appeal).unwrap_or_else(|| error.to_string())
+        }
         other => other.to_string(),
+    }
+}
+
+/// Why a source that asked for a certificate may have refused us, `None` if it did not ask.
+pub(super) fn of_closed_door(appeal: Appeal) -> Option<String> {
+    match appeal {
+        Appeal::None => None,
+        Appeal::Unanswered => {
+            Some("it asks for a certificate of ours; set cert_file and key_file".to_owned())
+        }
+        Appeal::Answered => Some("it does not take our certificate; see cert_file".to_owned()),
     }
 }
 
@@ -130,6 +151,9 @@ fn of_certificate(cause: &CertificateError) -> String {
                 names.first().copied().unwrap_or_default()
             )
         }
+        CertificateError::BadSignature => "a signature is not right: its authority has but the \
+             name of one that is trusted, or it has not the key to its certificate"
+            .to_owned(),
         other => format!("its certificate is not right: {other}"),
     }
 }
@@ -237,7 +261,7 @@ mod tests {
     }
 
     fn of_bad_certificate(cause: CertificateError) -> String {
-        of_source(&TlsError::InvalidCertificate(cause))
+        of_source(&TlsError::InvalidCertificate(cause), Appeal::None)
     }
 
     #[test]

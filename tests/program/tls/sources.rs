@@ -163,7 +163,7 @@ fn copy_of_a_pinned_certificate_without_its_key_is_not_trusted() {
         let mut stream = device.impersonate(&service, version);
         assert!(stream.conn.complete_io(&mut stream.sock).is_err(), "the relay trusts it");
     }
-    program.wait_for_times("source feed: cannot open (its certificate is not right: ", 2);
+    program.wait_for_times("source feed: cannot open (a signature is not right: ", 2);
 }
 
 #[test]
