@@ -194,8 +194,7 @@ fn source_that_asks_for_a_certificate_gets_ours() {
         let refused = stream.conn.complete_io(&mut stream.sock);
         assert!(refused.is_err(), "{refused:?}");
         drop(stream);
-        program.wait_for("source feed: cannot open (it asks for a certificate of ours");
-        program.wait_for("see cert_file");
+        program.wait_for("(it asks for a certificate of ours; set cert_file and key_file)");
 
         let identity = authority.issue(&["relay"]).files(&folder, "relay");
         let with_identity = format!("{ca}\n{}", identity.replace(", ", "\n"));
@@ -213,6 +212,22 @@ fn source_that_asks_for_a_certificate_gets_ours() {
         let shown = source.socket.get_ref().conn.peer_certificates();
         assert_eq!(shown.map(<[_]>::len), Some(1));
     }
+}
+
+#[test]
+fn certificate_of_ours_that_a_source_does_not_take_is_told() {
+    let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
+    let authority = Authority::new("ours");
+    let stranger = Authority::new("theirs").issue(&["relay"]).files(&folder, "relay");
+    let file = authority.file(&folder, "ca.pem");
+    let more = format!("ca_file: {}\n{}", file.display(), stranger.replace(", ", "\n"));
+    let program = Program::run(&folder, &(feed(&wss("localhost", &service), &port, &more) + QUICK));
+    for version in VERSIONS {
+        let own = authority.issue(&["localhost"]);
+        let mut stream = own.secure_from(&service, &authority, version);
+        assert!(stream.conn.complete_io(&mut stream.sock).is_err());
+    }
+    program.wait_for_times("cannot open (it does not take our certificate; see cert_file)", 2);
 }
 
 #[test]
