@@ -163,11 +163,14 @@ mod tests {
         let settings = with(&folder, &format!("tls: {{{PAIR}}}"));
         assert_eq!(settings.endpoints[0].to_string(), "wss://127.0.0.1:1");
         assert_eq!(settings.warnings, [""; 0]);
-        let text = text(&folder, "unix_socket_path: a") + "admin: {listen: '127.0.0.1:2', tls: {";
         let pair = PAIR.replace("DIR", &folder.path().display().to_string());
-        let settings = parse(&format!("{text}{pair}}}}}")).unwrap();
+        let text = text(&folder, "unix_socket_path: a")
+            + &format!("admin: {{listen: '127.0.0.1:2', tls: {{{pair}}}}}\n")
+            + &format!("rebroadcast: {{websocket: {{host: '::1', port: 3, tls: {{{pair}}}}}}}\n");
+        let settings = parse(&text).unwrap();
         let endpoints: Vec<_> = settings.endpoints.iter().map(ToString::to_string).collect();
-        assert_eq!(endpoints, ["ws://127.0.0.1:1", "unix:a", "https://127.0.0.1:2"]);
+        let expected = ["ws://127.0.0.1:1", "unix:a", "wss://[::1]:3", "https://127.0.0.1:2"];
+        assert_eq!(endpoints, expected);
     }
 
     #[test]
@@ -245,5 +248,20 @@ mod tests {
         let anonymous = with(&folder, &format!("tls: {{{PAIR}}}"));
         let expected = ["source a: cert_file, key_file have changed, it is dialled anew"];
         assert_eq!(reload::plan(&anonymous, &read(), &seats).changes, expected);
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(feature = "tls"))]
+mod absence_tests {
+    use super::super::parse;
+
+    #[test]
+    fn tls_is_refused_by_a_program_without_it() {
+        let tls = "tls: {cert_file: a, key_file: b}";
+        let text = format!("sources: [{{url: 'ws://h', websocket_port: 1, {tls}}}]");
+        let error = parse(&text).unwrap_err().to_string();
+        let expected = "sources[0].tls: needs a veylor that was built with the feature `tls`";
+        assert!(error.ends_with(expected), "{error}");
     }
 }

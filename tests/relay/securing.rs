@@ -16,6 +16,8 @@ use crate::world::{HANDSHAKE, channel};
 #[derive(Debug)]
 struct Newcomer {
     is_read: bool,
+    /// So often it says first that much came which held nothing.
+    interruptions: usize,
     tally: Arc<Tally>,
 }
 
@@ -28,6 +30,11 @@ struct Tally {
 
 impl Read for Newcomer {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.interruptions > 0 {
+            self.interruptions -= 1;
+            self.tally.costly.fetch_add(1, Ordering::Relaxed);
+            return Err(io::ErrorKind::Interrupted.into());
+        }
         if std::mem::replace(&mut self.is_read, true) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -58,14 +65,23 @@ impl Socket for Newcomer {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "an instant to count from")]
 fn few_costly_handshakes_are_read_in_one_turn_and_all_in_the_end() {
+    crowd_comes_in(0);
+}
+
+#[test]
+fn stream_that_brings_nothing_but_work_is_read_once_a_turn() {
+    crowd_comes_in(5);
+}
+
+#[expect(clippy::disallowed_methods, reason = "an instant to count from")]
+fn crowd_comes_in(interruptions: usize) {
     const CROWD: usize = 10 * MAX_SECURED_PER_TURN;
     let now = Instant::now();
     let channel = ChannelSettings { sources: Vec::new(), ..channel() };
     let mut relay: Relay<Newcomer> = Relay::new(vec![channel], Vec::new(), 7);
     let tally = Arc::new(Tally::default());
-    let newcomer = || Newcomer { is_read: false, tally: Arc::clone(&tally) };
+    let newcomer = || Newcomer { is_read: false, interruptions, tally: Arc::clone(&tally) };
     let open =
         |_| relay.open_client(newcomer(), ChannelId(0), Wire::WebSocket, Peer::Unix(None), now);
     let keys: Vec<_> = (0..CROWD).filter_map(open).collect();
@@ -80,7 +96,7 @@ fn few_costly_handshakes_are_read_in_one_turn_and_all_in_the_end() {
         relay.expire(now);
         relay.flush(now);
         assert!(tally.costly.swap(0, Ordering::Relaxed) <= MAX_SECURED_PER_TURN);
-        assert!(turns < 2 * CROWD, "it does not come to an end");
+        assert!(turns < CROWD * (2 + interruptions), "it does not come to an end");
     }
     assert_eq!(tally.answered.load(Ordering::Relaxed), CROWD);
     assert!(turns >= CROWD / MAX_SECURED_PER_TURN);
