@@ -87,13 +87,14 @@ impl<S: Socket> Relay<S> {
         self.schedule(key, now + PING_INTERVAL);
     }
 
-    /// Whether we are the ones who do not read.
+    /// Whether we are the ones who do not read, or have not read yet since we may again.
     fn is_held(&self, key: Key) -> bool {
         let Some(conn) = self.conns.get(key) else { return false };
-        match conn.role {
+        let is_kept_waiting = match conn.role {
             Role::Client(_) => matches!(conn.wait, Some(Wait::Source | Wait::Time)),
             Role::Source(source) => self.is_paused(source),
-        }
+        };
+        is_kept_waiting || self.ready.contains(&key)
     }
 }
 

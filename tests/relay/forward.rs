@@ -54,6 +54,21 @@ fn client_that_waits_for_a_source_is_not_blamed_for_its_silence() {
 }
 
 #[test]
+fn client_whose_answer_waits_behind_a_dead_source_is_not_cut_with_it() {
+    let mut world = World::new(ChannelSettings { max_queue_bytes: 1_000, ..channel() });
+    let [quiet, noisy] = world.clients();
+    world.stall_source(100);
+    for n in 0..1000 {
+        world.client_sends(noisy, &format!("message {n}"));
+    }
+    // The source and the clients are pinged at the same time, and judged at the same time.
+    world.pass(Duration::from_mins(1));
+    assert_eq!(world.dials.len(), 2);
+    assert!(!world.is_cut_off(quiet));
+    assert!(!world.is_cut_off(noisy));
+}
+
+#[test]
 fn client_may_come_while_the_source_takes_nothing() {
     let mut world = World::new(ChannelSettings { max_queue_bytes: 1_000, ..channel() });
     let [noisy] = world.clients();
