@@ -15,6 +15,8 @@ use crate::config::settings::{Log as LogSettings, LogFormat};
 pub(in crate::daemon) struct Output {
     form: Form,
     sink: Box<dyn Write + Send>,
+    /// The last line was written in part: the next must not be taken for its end.
+    is_cut: bool,
 }
 
 /// How a line looks.
@@ -38,19 +40,33 @@ impl Output {
             None => Box::new(io::stderr()),
             Some(path) => Box::new(LogFile::open(path)?),
         };
-        Ok(Self { form, sink })
+        Ok(Self { form, sink, is_cut: false })
     }
 
     /// For those who watch alone.
     pub(super) fn nowhere() -> Self {
-        Self { form: Form::Json, sink: Box::new(io::sink()) }
+        Self { form: Form::Json, sink: Box::new(io::sink()), is_cut: false }
     }
 
     /// Writes a line, all of it at once.
     pub(super) fn show(&mut self, level: Level, time: &str, text: &str) {
-        let line = self.form.line(level, time, text) + "\n";
+        let gap = if self.is_cut { "\n" } else { "" };
+        let line = format!("{gap}{}\n", self.form.line(level, time, text));
         // A full disk costs lines of the log, never the relay.
-        let _ = self.sink.write_all(line.as_bytes());
+        let _ = self.write(line.as_bytes());
+    }
+
+    fn write(&mut self, mut line: &[u8]) -> io::Result<()> {
+        while !line.is_empty() {
+            match self.sink.write(line) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => line = &line[count..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            }
+            self.is_cut = !line.is_empty();
+        }
+        Ok(())
     }
 
     pub(super) fn flush(&mut self) {
@@ -142,6 +158,8 @@ impl Write for LogFile {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
 
     const TIME: &str = "2026-01-31T12:34:56.789Z";
@@ -179,6 +197,42 @@ mod tests {
                 );
             }
         }
+    }
+
+    /// What was written, and room for so much more.
+    #[derive(Clone, Default)]
+    struct Disk(Arc<Mutex<(Vec<u8>, usize)>>);
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let (written, room) = &mut *self.0.lock().unwrap();
+            let count = bytes.len().min(*room);
+            if count == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            written.extend_from_slice(&bytes[..count]);
+            *room -= count;
+            Ok(count)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn line_that_a_full_disk_has_cut_does_not_spoil_the_next() {
+        let disk = Disk::default();
+        let form = Form::Text { has_time: false, has_color: false };
+        let mut output = Output { form, sink: Box::new(disk.clone()), is_cut: false };
+        for (room, text) in
+            [(20, "whole"), (0, "lost"), (2, "cut"), (100, "after"), (0, "lost"), (9, "end")]
+        {
+            disk.0.lock().unwrap().1 = room;
+            output.show(Level::Warn, TIME, text);
+        }
+        let written = String::from_utf8(disk.0.lock().unwrap().0.clone()).unwrap();
+        assert_eq!(written, "[WARN] whole\n[W\n[WARN] after\n[WARN] en");
     }
 
     #[test]
