@@ -10,6 +10,7 @@ use tungstenite::client::IntoClientRequest;
 use tungstenite::handshake::HandshakeError;
 use tungstenite::handshake::server::{Request, Response};
 use tungstenite::http::{HeaderMap, HeaderName, HeaderValue};
+use tungstenite::protocol::Role;
 use tungstenite::{Error, Message, WebSocket};
 
 use crate::program::{Port, WAIT};
@@ -175,6 +176,14 @@ impl Peer {
             Err(HandshakeError::Interrupted(_)) => panic!("no handshake in time"),
         };
         Ok(Self { socket, target: String::new(), headers: response.into_parts().0.headers })
+    }
+
+    /// A connection whose handshake was done by hand: tungstenite takes one that comes byte by
+    /// byte for an attack.
+    pub(crate) fn opened(stream: TcpStream, role: Role) -> Self {
+        stream.set_read_timeout(Some(WAIT)).unwrap();
+        let socket = WebSocket::from_raw_socket(stream, role, None);
+        Self { socket, target: String::new(), headers: HeaderMap::new() }
     }
 
     /// Breaks the connection without a goodbye.

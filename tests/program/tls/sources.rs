@@ -2,7 +2,11 @@
 
 use std::io::Write;
 
+use rustls::StreamOwned;
+
 use super::authority::{Authority, Identity, VERSIONS};
+use crate::faults::reset;
+use crate::health::{Health, with_door};
 use crate::peer::{Peer, Service, greet};
 use crate::program::{Folder, Port, Program, QUICK, feed};
 use crate::relaying::check_both_ways;
@@ -28,6 +32,42 @@ fn source_behind_tls_and_clients_hear_one_another() {
         let mut source = Peer::accept(own.secure(&service), None);
         greet(&mut source, &mut [&mut client]);
         program.wait_for("source feed: lost (closed without a TLS goodbye), redial in");
+    }
+}
+
+#[test]
+fn source_that_resets_within_tls_is_dialled_again_and_clients_stay() {
+    let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
+    let authority = Authority::new("ours");
+    let own = authority.issue(&["localhost"]);
+    let more = format!("ca_file: {}", authority.file(&folder, "ca.pem").display());
+    let config = feed(&wss("localhost", &service), &port, &more) + QUICK;
+    let program = Program::run(&folder, &with_door(&folder, &config));
+    let mut client = Peer::connect(&port);
+    greet(&mut Peer::accept(own.secure(&service), None), &mut [&mut client]);
+    let mut health = None;
+    for round in 0..3 {
+        for bytes in [0, 5, 200] {
+            let StreamOwned { conn: mut session, mut sock } = own.secure(&service);
+            session.read_tls(&mut sock).unwrap();
+            session.process_new_packets().unwrap();
+            let mut answer = Vec::new();
+            session.write_tls(&mut answer).unwrap();
+            sock.write_all(&answer[..bytes.min(answer.len())]).unwrap();
+            reset(sock);
+        }
+        // Half a record.
+        let mut source = Peer::accept(own.secure(&service), None);
+        greet(&mut source, &mut [&mut client]);
+        let stream = source.socket.get_mut();
+        stream.sock.write_all(b"\x17\x03\x03\x01\x00half").unwrap();
+        reset(stream.sock.try_clone().unwrap());
+        drop(source);
+
+        let mut source = Peer::accept(own.secure(&service), None);
+        greet(&mut source, &mut [&mut client]);
+        health.get_or_insert_with(|| Health::of(&program, &folder)).check();
+        assert!(round == 2 || source.socket.close(None).is_ok());
     }
 }
 
