@@ -1,8 +1,12 @@
 //! Where the program logs, what, and how that changes while it runs.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
 
-use crate::peer::{Peer, Service};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::peer::{Peer, Service, greet};
 use crate::program::{Folder, Port, Program, ended, feed, veylor};
 
 /// A relay with a door, and without `-v`.
@@ -82,4 +86,42 @@ fn level_counts_from_the_reload_on() {
     logged.program.wait_for("reload: nothing is changed");
     assert_eq!(logged.program.stderr().matches("client feed#").count(), 2);
     assert!(!logged.program.stderr().contains("log: level has changed"));
+}
+
+/// A relay whose log nobody reads. It ends with the test, however that ends.
+struct Unread(Child);
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn log_that_nobody_reads_does_not_stop_the_relay() {
+    let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
+    folder.write("config.yaml", &feed(&service.url(), &port, ""));
+    let child = veylor(&folder).arg("-v").stderr(Stdio::piped()).spawn().unwrap();
+    let mut unread = Unread(child);
+    let (mut source, mut client) = (service.accept(), Peer::connect(&port));
+    greet(&mut source, &mut [&mut client]);
+    // Each says more than 100 bytes in the log, and a pipe has room for 64 KiB.
+    for n in 0..1000 {
+        Peer::connect(&port).reset();
+        if n % 100 == 0 {
+            greet(&mut source, &mut [&mut client]);
+        }
+    }
+    greet(&mut source, &mut [&mut client]);
+
+    // Who reads again is told what is missing.
+    let mut lines = BufReader::new(unread.0.stderr.take().unwrap()).lines();
+    let first: Vec<_> = lines.by_ref().take(100).map(Result::unwrap).collect();
+    assert!(first.iter().all(|line| !line.contains("could not be written")), "{first:?}");
+    drop(client);
+    let lost = lines.map(Result::unwrap).find(|line| line.contains("could not be written"));
+    assert!(lost.unwrap().contains(" lines of the log "), "no word of what was lost");
+    kill_process(Pid::from_child(&unread.0), Signal::TERM).unwrap();
+    assert!(unread.0.wait().unwrap().success());
 }

@@ -2,14 +2,19 @@
 
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::{env, fmt};
 
 use anstyle::{AnsiColor, Style};
 use log::Level;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::config::settings::{Log as LogSettings, LogFormat};
+
+/// Bytes that a pipe takes whole when it takes any (`PIPE_BUF`, pipe(7)).
+const PIPE_BYTES: usize = 4096;
 
 /// Where lines go.
 pub(in crate::daemon) struct Output {
@@ -17,6 +22,8 @@ pub(in crate::daemon) struct Output {
     sink: Box<dyn Write + Send>,
     /// The last line was written in part: the next must not be taken for its end.
     is_cut: bool,
+    /// Lines that could not be written, since one could.
+    lost_lines: u64,
 }
 
 /// How a line looks.
@@ -37,23 +44,37 @@ impl Output {
             (LogFormat::Text, Some(_)) => Form::Text { has_time: true, has_color: false },
         };
         let sink: Box<dyn Write + Send> = match &settings.file {
-            None => Box::new(io::stderr()),
+            None => Box::new(PromptStderr),
             Some(path) => Box::new(LogFile::open(path)?),
         };
-        Ok(Self { form, sink, is_cut: false })
+        Ok(Self::new(form, sink))
     }
 
     /// For those who watch alone.
     pub(super) fn nowhere() -> Self {
-        Self { form: Form::Json, sink: Box::new(io::sink()), is_cut: false }
+        Self::new(Form::Json, Box::new(io::sink()))
+    }
+
+    fn new(form: Form, sink: Box<dyn Write + Send>) -> Self {
+        Self { form, sink, is_cut: false, lost_lines: 0 }
     }
 
     /// Writes a line, all of it at once.
     pub(super) fn show(&mut self, level: Level, time: &str, text: &str) {
-        let gap = if self.is_cut { "\n" } else { "" };
-        let line = format!("{gap}{}\n", self.form.line(level, time, text));
-        // A full disk costs lines of the log, never the relay.
-        let _ = self.write(line.as_bytes());
+        let mut lines = String::new();
+        if self.is_cut {
+            lines.push('\n');
+        }
+        if self.lost_lines > 0 {
+            let lost = format!("{} lines of the log could not be written", self.lost_lines);
+            lines += &(self.form.line(Level::Warn, time, &lost) + "\n");
+        }
+        lines += &(self.form.line(level, time, text) + "\n");
+        // A full disk, or a reader that has stopped, costs lines of the log, never the relay.
+        match self.write(lines.as_bytes()) {
+            Ok(()) => self.lost_lines = 0,
+            Err(_) => self.lost_lines += 1,
+        }
     }
 
     fn write(&mut self, mut line: &[u8]) -> io::Result<()> {
@@ -122,6 +143,31 @@ fn style(level: Level) -> Style {
     color.on_default()
 }
 
+/// Writes what is taken at once. Somewhere may be a pipe or a terminal that nobody reads, and a
+/// write that waits there would stop the relay.
+fn write_at_once(mut to: impl Write + AsFd, bytes: &[u8]) -> io::Result<usize> {
+    let mut room = [PollFd::new(&to, PollFlags::OUT)];
+    // Where the question cannot be asked, the write itself shall tell.
+    if poll(&mut room, Some(&Timespec::default())).is_ok_and(|ready| ready == 0) {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
+    to.write(&bytes[..bytes.len().min(PIPE_BYTES)])
+}
+
+/// The standard error.
+#[derive(Debug)]
+struct PromptStderr;
+
+impl Write for PromptStderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        write_at_once(io::stderr(), bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// A file that lines are appended to. When it was moved or removed it is made anew, so that it may
 /// be rotated at any time.
 #[derive(Debug)]
@@ -148,7 +194,7 @@ impl Write for LogFile {
         {
             *self = anew;
         }
-        self.file.write(bytes)
+        write_at_once(&self.file, bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -224,7 +270,7 @@ mod tests {
     fn line_that_a_full_disk_has_cut_does_not_spoil_the_next() {
         let disk = Disk::default();
         let form = Form::Text { has_time: false, has_color: false };
-        let mut output = Output { form, sink: Box::new(disk.clone()), is_cut: false };
+        let mut output = Output::new(form, Box::new(disk.clone()));
         for (room, text) in
             [(20, "whole"), (0, "lost"), (2, "cut"), (100, "after"), (0, "lost"), (9, "end")]
         {
@@ -232,7 +278,8 @@ mod tests {
             output.show(Level::Warn, TIME, text);
         }
         let written = String::from_utf8(disk.0.lock().unwrap().0.clone()).unwrap();
-        assert_eq!(written, "[WARN] whole\n[W\n[WARN] after\n[WARN] en");
+        let lost = "[WARN] 2 lines of the log could not be written";
+        assert_eq!(written, format!("[WARN] whole\n[W\n{lost}\n[WARN] after\n[WARN] 1 "));
     }
 
     #[test]
