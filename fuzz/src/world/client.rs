@@ -32,6 +32,17 @@ pub(super) struct Client {
     sent: usize,
 }
 
+/// How the relay's end may show.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct End {
+    /// It may have come.
+    pub(super) may_come: bool,
+    /// It came at once.
+    pub(super) is_aborted: bool,
+    /// It was due while nobody was awake: what a source held then is lost.
+    pub(super) is_overslept: bool,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// The response has not come whole.
@@ -214,13 +225,7 @@ impl Client {
     }
 
     /// What it got is in order; all of it, if it always read.
-    pub(super) fn check(
-        &self,
-        sources: &[Source; 2],
-        received: [usize; 2],
-        may_end: bool,
-        is_aborted: bool,
-    ) {
+    pub(super) fn check(&self, sources: &[Source; 2], received: [usize; 2], end: End) {
         for (n, source) in sources.iter().enumerate() {
             let of_source = self.messages.iter().filter(|(source, _)| *source == n);
             let numbers: Vec<usize> = of_source.map(|(_, number)| *number).collect();
@@ -228,12 +233,14 @@ impl Client {
             assert!(numbers.is_empty() || feeds(self.channel).contains(&n), "another channel's");
             let was_served =
                 self.is_faithful && matches!(self.phase, Phase::Open | Phase::Closed(_));
-            if was_served && !is_aborted && feeds(self.channel).contains(&n) {
-                self.check_whole(n, &numbers, source, self.closed_at.unwrap_or(received)[n]);
+            if was_served && !end.is_aborted && feeds(self.channel).contains(&n) {
+                let until = self.closed_at.unwrap_or(received)[n];
+                let is_held = end.is_overslept && numbers.last() < source.log()[..until].last();
+                self.check_whole(n, &numbers, source, until - usize::from(is_held));
             }
         }
-        if self.is_faithful && !is_aborted && self.closed_at.is_some() {
-            self.check_goodbye(may_end);
+        if self.is_faithful && !end.is_aborted && self.closed_at.is_some() {
+            self.check_goodbye(end.may_come);
         }
     }
 

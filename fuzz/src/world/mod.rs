@@ -17,7 +17,7 @@ use veylor::relay::settings::{
 };
 use veylor::relay::{Command, DRAIN, LINGER, Outcome, Peer, Relay};
 
-use self::client::Client;
+use self::client::{Client, End};
 use self::source::Source;
 pub use self::story::{Manner, Shape, Step, Story};
 use crate::pipe::{Far, Pipe};
@@ -48,6 +48,9 @@ pub struct World {
     is_hasty: bool,
     accepts_nobody: bool,
     is_aborted: bool,
+    /// Nobody was awake while it ended: a message that a source held reached nobody, and the log
+    /// says so.
+    has_overslept: bool,
     /// When the relay must be finished.
     ends_by: Option<Instant>,
     shape: Shape,
@@ -68,6 +71,7 @@ impl World {
             is_hasty: false,
             accepts_nobody: false,
             is_aborted: false,
+            has_overslept: false,
             ends_by: None,
             shape,
         }
@@ -105,7 +109,10 @@ impl World {
             }
             Step::ResumeSource { second } => self.sources[usize::from(*second)].resume(),
             Step::Pass(time) => self.pass(milliseconds(*time)),
-            Step::Jump(time) => self.now += milliseconds(*time),
+            Step::Jump(time) => {
+                self.now += milliseconds(*time);
+                self.has_overslept |= self.relay.outcome().is_some();
+            }
             Step::Haste(is_hasty) => self.is_hasty = *is_hasty,
             Step::Stop => self.relay.drain(Outcome::Asked, self.now),
             Step::Abort => {
@@ -128,7 +135,8 @@ impl World {
         }
         let wire = if prefixed { Wire::Prefixed } else { Wire::WebSocket };
         let (near, far) = Pipe::pair();
-        let key = self.relay.open_client(near, ChannelId(channel), wire, Peer::Unix(None), self.now);
+        let key =
+            self.relay.open_client(near, ChannelId(channel), wire, Peer::Unix(None), self.now);
         let Some(key) = key else { return };
         self.ends.push((key, far.clone()));
         let joined_at = self.received();
@@ -262,7 +270,12 @@ impl World {
             let is_closed_with_its_sources = self.shape.closes_on_loss
                 && feeds(client.channel).iter().all(|n| self.sources[*n].was_lost);
             let may_end = self.relay.outcome().is_some() || is_closed_with_its_sources;
-            client.check(&self.sources, received, may_end, self.is_aborted);
+            let end = End {
+                may_come: may_end,
+                is_aborted: self.is_aborted,
+                is_overslept: self.has_overslept,
+            };
+            client.check(&self.sources, received, end);
         }
     }
 
