@@ -15,6 +15,7 @@ use veylor::reactor::table::Key;
 use veylor::relay::settings::{
     ChannelId, ChannelSettings, OnSourceLoss, SlowClient, SourceId, SourceSettings,
 };
+use veylor::relay::stats::Departures;
 use veylor::relay::{Command, DRAIN, LINGER, Outcome, Peer, Relay};
 
 use self::client::{Client, End};
@@ -262,6 +263,7 @@ impl World {
     }
 
     fn check(&self) {
+        self.check_counters();
         let received = self.received();
         for source in &self.sources {
             source.check(self.shape.read_only);
@@ -276,6 +278,26 @@ impl World {
                 is_overslept: self.has_overslept,
             };
             client.check(&self.sources, received, end);
+        }
+    }
+
+    /// The relay's own counters fit one another, and its backlogs their limits.
+    fn check_counters(&self) {
+        let received: u64 =
+            self.relay.source_stats(self.now).iter().map(|s| s.received_messages).sum();
+        for channel in self.relay.channel_stats(self.now) {
+            let Departures { closed, broken, silent, slow, protocol, dismissed } =
+                channel.departures;
+            let gone = closed + broken + silent + slow + protocol + dismissed;
+            assert_eq!(channel.clients + gone, channel.clients_ever, "clients of {channel:?}");
+            for backlog in &channel.backlogs {
+                assert!(backlog.messages <= backlog.max_messages, "{backlog:?}");
+                assert!(backlog.bytes <= backlog.max_bytes || backlog.messages <= 1, "{backlog:?}");
+            }
+        }
+        for client in self.relay.client_stats(self.now) {
+            let told = client.sent_messages + client.dropped_messages + client.lag_messages;
+            assert!(told <= received, "more than the {received} that came: {client:?}");
         }
     }
 
