@@ -114,10 +114,6 @@ impl Program {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     pub(crate) fn stderr(&self) -> String {
         self.stderr.0.0.lock().unwrap().text.clone()
     }
