@@ -51,6 +51,7 @@ impl TlsAcceptor {
                 for root in &roots.roots {
                     digest.update(&root.subject);
                     digest.update(&root.subject_public_key_info);
+                    digest.update(root.name_constraints.as_deref().unwrap_or_default());
                 }
                 let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
                 let verifier: Arc<dyn ClientCertVerifier> =
