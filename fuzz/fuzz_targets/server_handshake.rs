@@ -1,30 +1,60 @@
 //! Any request is answered, the same however it is cut: with a handshake that fits its key, or with
-//! a complete HTTP answer. No page of a foreign origin gets in, and a head has a limit.
+//! a complete HTTP answer. No page of a foreign origin gets in, nobody without a secret where one is
+//! asked for, and a head has a limit.
 #![no_main]
 
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
 use tungstenite::handshake::derive_accept_key;
+use veylor::codec::auth::{Auth, Grant};
 use veylor::codec::{Error, ws};
+use veylor::net::url::percent_decoded;
 use veylor_fuzz::bytes::Cuts;
 use veylor_fuzz::peer::{Peer, Seen, Story};
 
 const ORIGIN: &str = "https://desk.example";
+const TOKEN: &str = "open-sesame";
+const USER: &str = "ali:baba";
+/// The user as a header shows it.
+const BASIC: &str = "YWxpOmJhYmE=";
 
 fuzz_target!(|data: &[u8]| {
     let Some((cuts, bytes)) = Cuts::split(data) else { return };
-    let policy = Arc::new(ws::Policy {
+    let open = ws::Policy {
         allowed_origins: vec![ORIGIN.into()],
         subprotocols: vec!["v2".into(), "v1".into()],
-        full: false,
-    });
-    let (mut peer, mut other) = (Peer::accepting(&policy), Peer::accepting(&policy));
+        auth: Auth::default(),
+        closed: None,
+    };
+    let (user, password) = USER.split_once(':').expect("it has a colon");
+    let auth = Auth::new([
+        Grant::token(TOKEN, String::new(), false),
+        Grant::basic(user, password, user.to_owned(), true),
+    ]);
+    let guarded = Arc::new(ws::Policy { auth, ..open.clone() });
+    tell(&Arc::new(open), bytes, cuts);
+    if tell(&guarded, bytes, cuts).seen.contains(&Seen::Opened) {
+        check_secret(bytes);
+    }
+});
+
+/// What a request comes to, however it is cut.
+fn tell(policy: &Arc<ws::Policy>, bytes: &[u8], cuts: Cuts) -> Story {
+    let (mut peer, mut other) = (Peer::accepting(policy), Peer::accepting(policy));
     let story = peer.read(bytes, cuts);
     assert_eq!(story, other.read(bytes, Cuts::none()), "the cuts made a difference");
     assert_eq!(peer.outbox.bytes(), other.outbox.bytes());
     check(bytes, &story, peer.outbox.bytes());
-});
+    story
+}
+
+/// Whether a request that was let in shows a secret, if need be with its escapes undone.
+fn check_secret(request: &[u8]) {
+    let plain = percent_decoded(&String::from_utf8_lossy(request));
+    let is_there = |secret: &str| plain.contains(secret);
+    assert!(is_there(TOKEN) || is_there(BASIC), "somebody without a secret was let in");
+}
 
 fn check(request: &[u8], story: &Story, answer: &[u8]) {
     match (&story.error, story.seen.first()) {

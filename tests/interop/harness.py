@@ -177,7 +177,7 @@ class Client(Peer):
 class Tls:
     """A private authority and a certificate of its for this machine."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, kind=("ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")):
         folder.mkdir()
         self.ca, self.cert, self.key = (
             str(folder / name) for name in ("ca.pem", "cert.pem", "key.pem")
@@ -186,7 +186,7 @@ class Tls:
         Path(names).write_text(
             "subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n"
         )
-        new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        new_key = ["-newkey", *kind, "-nodes"]
         self._openssl(
             "req",
             "-x509",

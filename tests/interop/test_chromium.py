@@ -72,7 +72,7 @@ def browse(tmp_path):
     """Opens a page in a headless browser, which is ended with all its processes."""
     browsers = []
 
-    def visit(url):
+    def visit(url, *flags):
         browsers.append(
             subprocess.Popen(
                 [
@@ -85,6 +85,7 @@ def browse(tmp_path):
                     "--no-first-run",
                     "--disable-background-networking",
                     f"--user-data-dir={tmp_path / str(len(browsers))}",
+                    *flags,
                     url,
                 ],
                 stdin=subprocess.DEVNULL,
@@ -151,3 +152,14 @@ def test_page_without_its_token_is_refused(world, site, browse):
     site.page = PAGE.replace("RELAY", f"{relay.ws_url}?token=wrong")
     browse(f"{origin}/")
     assert site.told.get(timeout=60) == {"event": "closed", "data": 1006}
+
+
+def test_page_talks_in_tls(world, tls, site, browse):
+    source = world.source("python ws", echo=True)
+    origin = f"http://127.0.0.1:{site.port}"
+    relay = world.relay(source.url, {"allowed_origins": [origin], "tls": tls.files})
+    source.expect_open()
+    site.page = PAGE.replace("RELAY", relay.ws_url.replace("ws://", "wss://"))
+    browse(f"{origin}/", "--ignore-certificate-errors")
+    assert source.expect("message", within=60)["type"] == "text"
+    assert source.receive() == ("binary", b"\x00\xff\x80")

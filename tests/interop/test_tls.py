@@ -93,6 +93,15 @@ def test_client_in_tls_needs_a_certificate_where_they_are_asked_for(
     check_both_ways(source, known)
 
 
+def test_keys_of_rsa_serve_as_well(world, tmp_path, version):
+    rsa = Tls(tmp_path / "rsa", kind=["rsa:2048"])
+    source = world.source()
+    relay = world.relay(source.url, {"tls": rsa.files})
+    source.expect_open()
+    client = world.client("python ws", relay, source, "--ca", rsa.ca, "--tls", version)
+    check_both_ways(source, client)
+
+
 def test_source_in_either_version_and_the_clients_hear_one_another(world, language, version):
     source = world.source(f"{language} wss", "--tls", version)
     relay = world.relay(source.url)
