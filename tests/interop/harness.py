@@ -235,9 +235,11 @@ class Tls:
 class Relay(Child):
     """The real program."""
 
+    # Whether its WebSocket port speaks TLS.
+    is_secured = False
+
     def __init__(self, *args, ws_port=None, unix_path=None, file=None, env=None, cwd=None):
         self.ws_port, self.unix_path, self.file = ws_port, unix_path, file
-        self.is_secured = False
         super().__init__([VEYLOR, *args], env={**os.environ, **(env or {})}, cwd=cwd)
 
     @property
