@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use tungstenite::Error;
 
+use crate::health::{Health, with_door};
 use crate::peer::{Peer, Service, connect, greet};
 use crate::program::{Folder, Port, Program, Stopwatch, WAIT, feed};
 
 #[test]
 fn those_who_are_connected_are_served_on_when_descriptors_run_out() {
     let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
-    folder.write("config.yaml", &feed(&service.url(), &port, ""));
+    folder.write("config.yaml", &with_door(&folder, &feed(&service.url(), &port, "")));
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -n 40 && exec \"$0\" -v", env!("CARGO_BIN_EXE_veylor")]);
     let program = Program::listening(command.current_dir(folder.path()));
@@ -21,6 +22,7 @@ fn those_who_are_connected_are_served_on_when_descriptors_run_out() {
     let mut source = service.accept();
     let mut client = Peer::connect(&port);
     greet(&mut source, &mut [&mut client]);
+    let health = Health::of(&program, &folder);
 
     let crowd: Vec<_> = (0..60).map(|_| connect(&port)).collect();
     program.wait_for("those who are connected are served on");
@@ -31,6 +33,7 @@ fn those_who_are_connected_are_served_on_when_descriptors_run_out() {
     drop(crowd);
     program.wait_for("accepts again");
     assert_eq!(program.stderr().matches("cannot accept").count(), 1);
+    health.check();
     let mut late = Peer::connect(&port);
     greet(&mut source, &mut [&mut client, &mut late]);
 }

@@ -237,6 +237,19 @@ def handshake_that_is_cut_off_is_given_up(world, link):
     Health(relay).check()
 
 
+@scenario
+def source_that_is_silent_within_tls_is_given_up_and_tried_again(world, link):
+    service = Service.local(world.ending)
+    url = f"wss://localhost:{service.port}"
+    relay = Watched(world, url, source={"ca_file": world.tls.ca})
+    health = Health(relay)
+    service.accept_stream()
+    relay.expect("cannot open (no handshake within 10 s)", 15)
+    service.accept_stream().close()
+    relay.expect("cannot open", times=2)
+    health.check(descriptors=1)
+
+
 def stuff(stream, size, mask=True):
     """Sends messages until nothing is taken for a second; how many were sent whole."""
     stream.socket.settimeout(1)
