@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use std::{env, fmt};
 
 use anstyle::{AnsiColor, Style};
@@ -44,7 +45,7 @@ impl Output {
             (LogFormat::Text, Some(_)) => Form::Text { has_time: true, has_color: false },
         };
         let sink: Box<dyn Write + Send> = match &settings.file {
-            None => Box::new(PromptStderr),
+            None => Box::new(Stderr { patience: Patience::new() }),
             Some(path) => Box::new(LogFile::open(path)?),
         };
         Ok(Self::new(form, sink))
@@ -143,24 +144,50 @@ fn style(level: Level) -> Style {
     color.on_default()
 }
 
-/// Writes what is taken at once. Somewhere may be a pipe or a terminal that nobody reads, and a
-/// write that waits there would stop the relay.
-fn write_at_once(mut to: impl Write + AsFd, bytes: &[u8]) -> io::Result<usize> {
-    let mut room = [PollFd::new(&to, PollFlags::OUT)];
-    // Where the question cannot be asked, the write itself shall tell.
-    if poll(&mut room, Some(&Timespec::default())).is_ok_and(|ready| ready == 0) {
-        return Err(io::ErrorKind::WouldBlock.into());
+/// How long a write may wait. Somewhere may be a pipe, a socket or a terminal that nobody reads, and
+/// a write that waits there stops the relay; who only is a little late shall still get every line.
+#[derive(Debug)]
+struct Patience {
+    left: Duration,
+}
+
+impl Patience {
+    const WHOLE: Duration = Duration::from_millis(100);
+
+    fn new() -> Self {
+        Self { left: Self::WHOLE }
     }
-    to.write(&bytes[..bytes.len().min(PIPE_BYTES)])
+
+    /// Writes as much as is taken soon. Each wait halves the next, up to a write without one.
+    fn write(&mut self, mut to: impl Write + AsFd, bytes: &[u8]) -> io::Result<usize> {
+        if has_room(&to, Duration::ZERO) {
+            self.left = Self::WHOLE;
+        } else if has_room(&to, self.left) {
+            self.left /= 2;
+        } else {
+            self.left = Duration::ZERO;
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        to.write(&bytes[..bytes.len().min(PIPE_BYTES)])
+    }
+}
+
+/// Whether something can be written within a while. Where that cannot be asked, the write itself
+/// shall tell.
+fn has_room(to: impl AsFd, within: Duration) -> bool {
+    let within = Timespec::try_from(within).unwrap_or_default();
+    !poll(&mut [PollFd::new(&to, PollFlags::OUT)], Some(&within)).is_ok_and(|ready| ready == 0)
 }
 
 /// The standard error.
 #[derive(Debug)]
-struct PromptStderr;
+struct Stderr {
+    patience: Patience,
+}
 
-impl Write for PromptStderr {
+impl Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        write_at_once(io::stderr(), bytes)
+        self.patience.write(io::stderr(), bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -175,6 +202,7 @@ struct LogFile {
     path: PathBuf,
     file: File,
     identity: (u64, u64),
+    patience: Patience,
 }
 
 impl LogFile {
@@ -182,7 +210,7 @@ impl LogFile {
         let file = File::options().create(true).append(true).open(path)?;
         let metadata = file.metadata()?;
         let identity = (metadata.dev(), metadata.ino());
-        Ok(Self { path: path.to_owned(), file, identity })
+        Ok(Self { path: path.to_owned(), file, identity, patience: Patience::new() })
     }
 }
 
@@ -194,7 +222,7 @@ impl Write for LogFile {
         {
             *self = anew;
         }
-        write_at_once(&self.file, bytes)
+        self.patience.write(&self.file, bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -204,6 +232,7 @@ impl Write for LogFile {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
     use std::sync::{Arc, Mutex};
 
     use super::*;
@@ -280,6 +309,22 @@ mod tests {
         let written = String::from_utf8(disk.0.lock().unwrap().0.clone()).unwrap();
         let lost = "[WARN] 2 lines of the log could not be written";
         assert_eq!(written, format!("[WARN] whole\n[W\n{lost}\n[WARN] after\n[WARN] 1 "));
+    }
+
+    #[test]
+    fn who_reads_nothing_is_waited_for_once_and_again_when_it_has_read() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let mut patience = Patience::new();
+        let mut taken = 0;
+        while let Ok(count) = patience.write(&writer, &[b'x'; 2 * PIPE_BYTES]) {
+            assert!(count <= PIPE_BYTES, "a write of {count} bytes may wait");
+            taken += count;
+        }
+        assert_eq!(patience.left, Duration::ZERO);
+        assert!(patience.write(&writer, b"x").is_err());
+        reader.read_exact(&mut vec![0; taken]).unwrap();
+        assert_eq!(patience.write(&writer, b"x").unwrap(), 1);
+        assert_eq!(patience.left, Patience::WHOLE);
     }
 
     #[test]
