@@ -151,12 +151,13 @@ class Source:
         if self.tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(self.tls.cert, self.tls.key)
-        make = lambda: Peer(self.hear, is_server=True)  # noqa: E731
-        server = await loop.create_server(lambda: self.meet(make()), "127.0.0.1", 0, ssl=context)
+        server = await loop.create_server(self.meet, "127.0.0.1", 0, ssl=context)
         self.port = server.sockets[0].getsockname()[1]
         self.url = f"wss://localhost:{self.port}" if self.tls else f"ws://127.0.0.1:{self.port}"
 
-    def meet(self, peer):
+    def meet(self):
+        """The next connection, which counts when it is open."""
+        peer = Peer(self.hear, is_server=True)
         peer.opened.add_done_callback(lambda _: setattr(self, "peer", peer))
         return peer
 
@@ -180,7 +181,7 @@ class Source:
             self.sent += 1
 
     async def flap(self):
-        """Goes in every manner. What it said in the second before a sudden end may be lost with it."""
+        """Goes in every manner. What it said in the second before a reset may be lost with it."""
         while True:
             await asyncio.sleep(random.uniform(3, 12))
             if not (self.peer and self.peer.is_open):

@@ -10,7 +10,7 @@ NXDOMAIN, SERVFAIL = 3, 2
 
 
 class NameServer:
-    """Serves 127.0.0.1:53 of a namespace. `answer` is an address, an error, or `None` for silence."""
+    """Serves 127.0.0.1:53 of a namespace. `answer` is an address, an error, or `None`: silence."""
 
     def __init__(self, namespace, folder, ending):
         self.answer, self.asked = None, 0
@@ -23,7 +23,7 @@ class NameServer:
         switch.write_text("hosts: files dns\n")
         script = (
             f'mount --bind {resolv} "$(readlink -f /etc/resolv.conf)" && '
-            f'{{ test ! -e /etc/nsswitch.conf || mount --bind {switch} /etc/nsswitch.conf; }} && '
+            f"{{ test ! -e /etc/nsswitch.conf || mount --bind {switch} /etc/nsswitch.conf; }} && "
             'exec "$@"'
         )
         self.resolv = resolv

@@ -1,8 +1,8 @@
 """Network namespaces, and a bad link between two of them.
 
-A `Namespace` has no name: it goes with the process that made it. A `Link` is a pair of TUN devices whose
-packets pass through a thread of ours, which delays, reorders and loses them, so it needs no qdisc
-and no packet filter of the kernel.
+A `Namespace` has no name: it goes with the process that made it. A `Link` is a pair of TUN devices
+whose packets pass through a thread of ours, which delays, reorders and loses them, so it needs no
+qdisc and no packet filter of the kernel.
 """
 
 import contextlib
