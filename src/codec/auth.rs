@@ -75,7 +75,7 @@ impl Grant {
         Self { name, read_only, secret }
     }
 
-    /// Whether both ask for the same secret and allow the same.
+    /// Whether this is its secret.
     fn opens(&self, shown: &Secret) -> Choice {
         match (&self.secret, shown) {
             (Secret::Token(ours), Secret::Token(theirs))
@@ -142,9 +142,22 @@ impl Auth {
         self.grants.is_empty()
     }
 
-    /// Whether somebody who was let in, with or without a grant, still would be.
-    pub fn still_admits(&self, grant: Option<&Arc<Grant>>) -> bool {
-        self.is_open() || grant.is_some_and(|grant| self.grants.contains(grant))
+    /// Whether somebody who was let in, with or without a secret, would be again.
+    pub fn admits_again(&self, grant: Option<&Arc<Grant>>) -> bool {
+        self.renew(grant).is_ok()
+    }
+
+    /// What somebody may do who was let in earlier: the rights of its secret may have changed.
+    pub fn renew(&self, grant: Option<&Arc<Grant>>) -> Result<Option<Arc<Grant>>, Denial> {
+        if self.is_open() {
+            // It keeps its secret, which may be asked for again, and may do what everyone may.
+            let free =
+                |grant: &Arc<Grant>| Arc::new(Grant { read_only: false, ..Grant::clone(grant) });
+            return Ok(grant.map(free));
+        }
+        let grant = grant.ok_or(Denial::Missing)?;
+        let same = self.grants.iter().find(|ours| bool::from(ours.opens(&grant.secret)));
+        same.cloned().map(Some).ok_or(Denial::Unknown)
     }
 
     /// Lets somebody in, with a grant if one is needed. What it shows is looked at if that counts.
@@ -275,9 +288,12 @@ mod tests {
     fn who_was_let_in_stays_as_long_as_its_grant_does() {
         let (old, none) = (auth(), Auth::default());
         let grant = &old.grants[1];
-        assert!(auth().still_admits(Some(grant)) && none.still_admits(Some(grant)));
-        assert!(none.still_admits(None) && !old.still_admits(None));
+        assert!(auth().admits_again(Some(grant)) && none.admits_again(Some(grant)));
+        assert!(none.admits_again(None) && !old.admits_again(None));
         let renewed = Auth::new([Grant::token("new", "screen".to_owned(), true)]);
-        assert!(!renewed.still_admits(Some(grant)));
+        assert!(!renewed.admits_again(Some(grant)));
+        let promoted = Auth::new([Grant::token("look", "desk".to_owned(), false)]);
+        let rights = promoted.renew(Some(grant)).unwrap().unwrap();
+        assert!(rights.name == "desk" && !rights.read_only);
     }
 }

@@ -182,6 +182,14 @@ impl Codec {
         }
     }
 
+    /// Changes what a client may do.
+    pub fn set_grant(&mut self, grant: Option<Arc<Grant>>) {
+        match self {
+            Self::WebSocket(codec) => codec.set_grant(grant),
+            Self::Prefixed(_) => {}
+        }
+    }
+
     /// Whether the handshake is done and no close was sent or received.
     pub fn is_open(&self) -> bool {
         match self {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::input::{
     AdminInput, Input, LogInput, RebroadcastInput, SourceInput, UnixSocketInput, WebSocketInput,
 };
-use super::performance::Performance;
+use super::performance::{Performance, check_byte_rate};
 use super::plan::rounded_size;
 use super::problem::{KeyPath, Problems};
 use super::settings::{Endpoint, EndpointTls, Guests, Log, Settings, Source};
@@ -285,6 +285,7 @@ impl Builder<'_> {
 
     fn channel(&mut self, channel: ChannelSettings, doors: Vec<Door>) {
         let id = ChannelId(self.settings.channels.len());
+        check_byte_rate(&channel, self.problems);
         self.settings.channels.push(channel);
         for door in doors {
             self.listen(door, Guests::Clients(id));
@@ -584,6 +585,22 @@ pub(super) mod tests {
             let [admin] = &*warnings(more) else { panic!("{more}: not one warning") };
             assert!(admin.contains("connect to http://0.0.0.0:1: listen"), "{more}: {admin}");
         }
+    }
+
+    #[test]
+    fn byte_rate_at_which_a_message_takes_long_is_refused() {
+        let text = |size: &str| {
+            format!(
+                "{{sources: [{{name: a, url: 'ws://h', websocket_port: 1, websocket_host: '::1', \
+                 max_client_byte_rate: 10KiB}}], performance: {{max_client_message_size: {size}}}}}"
+            )
+        };
+        let error = problem(&text("1MiB"));
+        let words = "performance.max_client_message_size: a client of channel a may send messages \
+                     of 1 MiB, which would take 102 s at its max_client_byte_rate: lower this to \
+                     100 KiB, or raise the rate";
+        assert!(error.contains(words), "{error}");
+        assert!(parse(&text("100KiB")).is_ok());
     }
 
     #[test]

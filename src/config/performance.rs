@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use super::input::{CrowdInput, MannersInput, PerformanceInput};
+use super::plan::rounded_size;
 use super::problem::{KeyPath, Problems};
 use crate::relay::settings::{ChannelSettings, SourceId, SourceSettings};
 
 /// Connections that an endpoint accepts in a second, unless the file says otherwise.
 const MAX_CONNECTION_RATE: u64 = 1000;
+
+/// Seconds that a client's largest message may take at its `max_client_byte_rate`.
+const MAX_SECONDS_OF_A_MESSAGE: u64 = 10;
 
 /// `performance` with its defaults filled in.
 #[derive(Debug)]
@@ -95,5 +99,22 @@ fn with_crowd(channel: ChannelSettings, crowd: CrowdInput) -> ChannelSettings {
         max_client_message_rate: crowd.message_rate.unwrap_or(channel.max_client_message_rate),
         max_client_byte_rate: crowd.byte_rate.unwrap_or(channel.max_client_byte_rate),
         ..channel
+    }
+}
+
+/// Refuses a rate at which one message may keep its client unheard for long: its pings, and its end.
+pub(super) fn check_byte_rate(channel: &ChannelSettings, problems: &mut Problems) {
+    let (rate, size) = (channel.max_client_byte_rate, channel.max_client_message_size as u64);
+    if rate > 0 && size > MAX_SECONDS_OF_A_MESSAGE * rate {
+        let path = KeyPath::default().key("performance").key("max_client_message_size");
+        let message = format!(
+            "a client of channel {} may send messages of {}, which would take {} s at its \
+             max_client_byte_rate: lower this to {}, or raise the rate",
+            channel.name,
+            rounded_size(size),
+            size / rate,
+            rounded_size(MAX_SECONDS_OF_A_MESSAGE * rate),
+        );
+        problems.add(path, message);
     }
 }

@@ -335,7 +335,7 @@ memory                                    steady    at worst
                     unix_socket_groups: [0]\n    max_clients_per_address: 3\n    \
                     max_client_message_rate: 5\n    max_client_byte_rate: 2KiB\n";
         let text = TEXT.replace("    max_clients: 100\n", &format!("    max_clients: 100\n{more}"));
-        let text = text + "performance: {max_connection_rate: 0}\n";
+        let text = text + "performance: {max_connection_rate: 0, max_client_message_size: 20KiB}\n";
         let plan = parse(&text).unwrap().plan();
         let lines = [
             "ws://127.0.0.1:8765, at most 100 clients, 3 from one address, 5 messages a second \

@@ -17,6 +17,8 @@ use crate::relay::settings::{ChannelId, ChannelSettings, SourceSettings};
 
 /// Visitors of the admin doors at most, at all of them together.
 pub const MAX_VISITORS: usize = 64;
+/// Of them, those who come over TCP: the others find a place also when strangers take all of these.
+pub const MAX_TCP_VISITORS: usize = 48;
 /// Bytes owed to a visitor of the admin doors, at most: a watcher that reads more slowly is let go.
 pub const MAX_VISITOR_OUTBOX_BYTES: usize = 4 * 1024 * 1024;
 

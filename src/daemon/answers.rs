@@ -35,7 +35,8 @@ pub(super) enum Answer {
 impl Daemon {
     /// Answers those who ask at the doors.
     pub(super) fn answer_visitors(&mut self, now: Instant) {
-        while let Some((key, access, request)) = self.admin.next_request(&self.settings.admin_auth)
+        while let Some((key, access, request)) =
+            self.admin.next_request(&self.settings.admin_auth, now)
         {
             match self.answer(&request, access, now) {
                 Answer::Whole(response) => self.admin.answer(key, &request, &response, now),
@@ -47,7 +48,7 @@ impl Daemon {
     }
 
     /// Shows messages to those who look at them, and finds out whose to show in the next turn.
-    pub(super) fn show_messages(&mut self) {
+    pub(super) fn show_messages(&mut self, now: Instant) {
         let tapped = self.relay.take_tapped();
         if !tapped.is_empty() {
             let time = unix_time();
@@ -56,7 +57,7 @@ impl Daemon {
                 let event = TapEvent::Message(TappedMessage::new(message, time));
                 self.admin.show(source, way, &line(&event));
             }
-            self.admin.flush_taps();
+            self.admin.flush_taps(now);
         }
         let id_of = |tap: &Tap| Some((self.relay.source_named(&tap.source)?, tap.way));
         let wanted = self.admin.taps().filter_map(id_of).collect();

@@ -41,6 +41,13 @@ pub(super) struct Arrival {
     pub(super) guests: Guests,
 }
 
+/// What came of somebody's knock.
+#[derive(Debug)]
+enum Knock {
+    LetIn(Arrival),
+    TurnedAway,
+}
+
 #[derive(Debug)]
 struct Endpoint {
     settings: settings::Endpoint,
@@ -49,8 +56,9 @@ struct Endpoint {
     listener: Listener,
     /// Connections may wait to be accepted.
     is_ready: bool,
+    /// How many it has let in.
     pace: Pace,
-    /// No descriptor was left; tried again at this instant.
+    /// When the next may be accepted: no descriptor was left, or so many have come in a second.
     retry_at: Option<Instant>,
     /// The log has said so, and not yet that it is over.
     has_complained: bool,
@@ -129,10 +137,14 @@ impl Listening {
                 break;
             }
             let Some(endpoint) = &mut self.endpoints[place] else { continue };
-            if let Some(arrival) = endpoint.accept(now) {
+            while self.accepted_this_turn < ACCEPTS_PER_TURN
+                && let Some(knock) = endpoint.accept(now)
+            {
                 self.accepted_this_turn += 1;
-                self.next_place = place + 1;
-                return Some(arrival);
+                if let Knock::LetIn(arrival) = knock {
+                    self.next_place = place + 1;
+                    return Some(arrival);
+                }
             }
         }
         self.accepted_this_turn = 0;
@@ -338,21 +350,22 @@ impl Endpoint {
         }
     }
 
-    fn accept(&mut self, now: Instant) -> Option<Arrival> {
+    fn accept(&mut self, now: Instant) -> Option<Knock> {
         while self.is_ready && self.retry_at.is_none_or(|at| at <= now) {
             match self.listener.accept() {
                 Ok(accepted) => {
-                    self.retry_at = self.next_at(now);
+                    // Who is turned away takes nothing of what others may have.
                     if !self.settings.admission.admits(&accepted) {
-                        // One a turn: it costs others nothing.
                         self.turn_away(accepted);
-                        return None;
+                        return Some(Knock::TurnedAway);
                     }
+                    self.retry_at = self.next_at(now);
                     let accepted = match &self.settings.tls {
                         Some(tls) => accepted.secured(&tls.acceptor),
                         None => accepted,
                     };
-                    return Some(Arrival { accepted, guests: self.settings.guests });
+                    let guests = self.settings.guests;
+                    return Some(Knock::LetIn(Arrival { accepted, guests }));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.is_ready = false;
@@ -382,7 +395,8 @@ impl Endpoint {
     fn turn_away(&self, accepted: Accepted) {
         match accepted {
             Accepted::Tcp(mut stream, peer) => {
-                log::info!("{}: {peer} may not connect, see allow and deny", self.url());
+                let address = peer.ip();
+                log::info!("{}: {address} may not connect, see allow and deny", self.url());
                 // In TLS, words would be garbage.
                 if self.settings.tls.is_none() {
                     let _ = stream.write(NOT_ADMITTED);

@@ -86,7 +86,7 @@ pub enum Letter {
     /// A source's url, headers and addresses are known, or why not.
     Resolved(Attempt, Result<Box<Resolved>, String>),
     /// The configuration was read again, or is wrong.
-    Reloaded(Result<Box<Reading>, ReloadError>),
+    Reloaded(u64, Result<Box<Reading>, ReloadError>),
 }
 
 /// Why the relay cannot start, or cannot go on.
@@ -195,6 +195,7 @@ impl Daemon {
             self.dialing.wake_at(),
             self.listening.wake_at(now),
             self.admin.wake_at(now),
+            self.reloading.wake_at(),
             self.next_snapshot,
             self.notify.wake_at(),
         ];
@@ -204,8 +205,9 @@ impl Daemon {
     /// Answers operators, and tells those who watch what is going on, once a second.
     fn serve_visitors(&mut self, now: Instant) {
         self.answer_visitors(now);
-        self.show_messages();
+        self.show_messages(now);
         self.admin.expire(now);
+        self.expire_reading(now);
         while let Some(line) = self.logging.next_line() {
             self.watch.remember(line.clone());
             self.tell(&Event::Log(line), now);
@@ -342,7 +344,7 @@ impl Daemon {
                     self.relay.disconnect_client(id, now);
                 }
                 Letter::Signal(Signal::Reload) => self.begin_reload(None, now),
-                Letter::Reloaded(reading) => self.take_reading(reading, now),
+                Letter::Reloaded(number, reading) => self.take_reading(number, reading, now),
                 Letter::Resolved(attempt, resolved) => {
                     if let Some((source, why)) = self.dialing.resolved(attempt, resolved, now) {
                         self.relay.dial_failed(source, &why, now);

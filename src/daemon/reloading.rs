@@ -4,7 +4,7 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::logging::{Manner, Output};
 use super::sandbox::{Outside, Sandbox};
@@ -24,6 +24,8 @@ use crate::reactor::table::Key;
 pub(super) struct Reloading {
     post: Post<Letter>,
     sandbox: Arc<Sandbox>,
+    /// The reading of now, so that a late one is not taken for it.
+    number: u64,
     stage: Stage,
     /// Visitors who wait for what comes of the reading under way.
     asked: Vec<(Key, Request)>,
@@ -34,11 +36,18 @@ pub(super) struct Reloading {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Idle,
-    /// A thread reads.
-    Reading,
-    /// A thread reads, and what it reads may be old already: it is to be read again.
-    Outdated,
+    /// A thread reads, and is waited for until then.
+    Reading {
+        until: Instant,
+    },
+    /// The same, and what it reads may be old already: it is to be read again.
+    Outdated {
+        until: Instant,
+    },
 }
+
+/// A file is read within this time, or nothing is changed: a name server or a disk may hang.
+pub(super) const READ_TIMEOUT: Duration = Duration::from_secs(50);
 
 /// A configuration as a thread has read it.
 #[derive(Debug)]
@@ -57,6 +66,8 @@ pub enum ReloadError {
     NoFile,
     /// The relay ends.
     Ending,
+    /// The file, or something that it names, was not read in time.
+    TimedOut,
     /// The file is wrong.
     Config(config::Error),
     /// Something that is wanted lies outside the sandbox; what went wrong for that reason.
@@ -74,19 +85,30 @@ impl Daemon {
         }
         self.notify.reloading();
         let (file, manner) = (self.settings.file.as_deref(), self.logging.manner());
-        if let Err(error) = self.reloading.begin(file, manner, visitor) {
+        if let Err(error) = self.reloading.begin(file, manner, visitor, now) {
             self.end_reload(Err(error), now);
         }
     }
 
-    /// Takes a configuration in that was read.
+    /// Takes a configuration in that was read, unless it comes too late.
     pub(super) fn take_reading(
         &mut self,
+        number: u64,
         reading: Result<Box<Reading>, ReloadError>,
         now: Instant,
     ) {
+        if number != self.reloading.number || self.reloading.stage == Stage::Idle {
+            return;
+        }
         let reloaded = reading.and_then(|read| self.reload(*read, now));
         self.end_reload(reloaded, now);
+    }
+
+    /// Gives a reading up that takes too long.
+    pub(super) fn expire_reading(&mut self, now: Instant) {
+        if self.reloading.wake_at().is_some_and(|until| until <= now) {
+            self.end_reload(Err(ReloadError::TimedOut), now);
+        }
     }
 
     /// Says what came of a reload.
@@ -113,7 +135,8 @@ impl Daemon {
         }
         let doors: Vec<_> = self.listening.doors().collect();
         let is_open = |access| doors.contains(&access);
-        self.admin.keep_only(is_open, |source| self.relay.source_named(source).is_some());
+        let has_source = |source: &str| self.relay.source_named(source).is_some();
+        self.admin.keep_only(is_open, &self.settings.admin_auth, has_source, now);
         if is_outdated {
             self.begin_reload(None, now);
         } else {
@@ -156,8 +179,9 @@ impl Daemon {
 
 impl Reloading {
     pub(super) fn new(post: Post<Letter>) -> Self {
+        let (asked, asked_since) = (Vec::new(), Vec::new());
         let sandbox = Arc::default();
-        Self { post, sandbox, stage: Stage::Idle, asked: Vec::new(), asked_since: Vec::new() }
+        Self { post, sandbox, number: 0, stage: Stage::Idle, asked, asked_since }
     }
 
     /// Learns what can be read.
@@ -171,19 +195,22 @@ impl Reloading {
         file: Option<&Path>,
         manner: Manner,
         visitor: Option<(Key, Request)>,
+        now: Instant,
     ) -> Result<(), ReloadError> {
-        if self.stage != Stage::Idle {
-            self.stage = Stage::Outdated;
+        if let Stage::Reading { until } | Stage::Outdated { until } = self.stage {
+            self.stage = Stage::Outdated { until };
             self.asked_since.extend(visitor);
             log::debug!("reload: asked for again, done after the one under way");
             return Ok(());
         }
         self.asked.extend(visitor);
         let file = file.ok_or(ReloadError::NoFile)?.to_owned();
-        let (post, sandbox) = (self.post.clone(), Arc::clone(&self.sandbox));
-        resolver::spawn(move || post.send(Letter::Reloaded(read(&file, manner, &sandbox))))
-            .map_err(|error| ReloadError::Daemon(super::Error::System(error)))?;
-        self.stage = Stage::Reading;
+        self.number += 1;
+        let (post, number) = (self.post.clone(), self.number);
+        let sandbox = Arc::clone(&self.sandbox);
+        let job = move || post.send(Letter::Reloaded(number, read(&file, manner, &sandbox)));
+        resolver::spawn(job).map_err(|error| ReloadError::Daemon(super::Error::System(error)))?;
+        self.stage = Stage::Reading { until: now + READ_TIMEOUT };
         Ok(())
     }
 
@@ -191,7 +218,16 @@ impl Reloading {
     fn end(&mut self) -> (bool, Vec<(Key, Request)>) {
         let stage = std::mem::replace(&mut self.stage, Stage::Idle);
         let since = std::mem::take(&mut self.asked_since);
-        (stage == Stage::Outdated, std::mem::replace(&mut self.asked, since))
+        let is_outdated = matches!(stage, Stage::Outdated { .. });
+        (is_outdated, std::mem::replace(&mut self.asked, since))
+    }
+
+    /// When a reading is given up.
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        match self.stage {
+            Stage::Idle => None,
+            Stage::Reading { until } | Stage::Outdated { until } => Some(until),
+        }
     }
 }
 
@@ -224,7 +260,7 @@ impl ReloadError {
     fn log(&self) {
         match self {
             Self::NoFile | Self::Ending => log::warn!("reload: {self}"),
-            Self::Config(_) | Self::Outside(..) | Self::Daemon(_) => {
+            Self::Config(_) | Self::Outside(..) | Self::Daemon(_) | Self::TimedOut => {
                 for line in self.to_string().lines() {
                     log::error!("reload: nothing is changed: {line}");
                 }
@@ -239,6 +275,7 @@ impl ReloadError {
         let status = match self {
             Self::Config(_) => 422,
             Self::NoFile | Self::Ending | Self::Outside(..) | Self::Daemon(_) => 409,
+            Self::TimedOut => 504,
         };
         Response::text(status, &format!("nothing is changed\n{self}"))
     }
@@ -251,6 +288,11 @@ impl fmt::Display for ReloadError {
                 "this relay runs without a configuration file, there is nothing to read again",
             ),
             Self::Ending => f.write_str("the relay is shutting down, nothing is changed"),
+            Self::TimedOut => write!(
+                f,
+                "the file, or something that it names, was not read within {} s",
+                READ_TIMEOUT.as_secs()
+            ),
             Self::Config(error) => error.fmt(f),
             Self::Outside(outside, None) => outside.fmt(f),
             Self::Outside(outside, Some(error)) => write!(f, "{error}\n{outside}"),
@@ -265,7 +307,7 @@ impl std::error::Error for ReloadError {
             Self::Config(error) | Self::Outside(_, Some(error)) => Some(error),
             Self::Outside(outside, None) => Some(outside),
             Self::Daemon(error) => Some(error),
-            Self::NoFile | Self::Ending => None,
+            Self::NoFile | Self::Ending | Self::TimedOut => None,
         }
     }
 }

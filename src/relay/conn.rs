@@ -106,7 +106,7 @@ pub(super) struct Conn<S> {
     pub(super) look_at: Instant,
     pub(super) patience: Patience,
     /// How many messages it sends, and how many bytes.
-    pub(super) paces: (Pace, Pace),
+    pub(super) paces: Paces,
     pub(super) tally: Tally,
 }
 
@@ -121,6 +121,13 @@ pub(super) enum Wait {
     Time,
     /// Its handshake takes much computing, and others come first.
     TurnToSecure,
+}
+
+/// What a client has sent of what it may.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Paces {
+    messages: Pace,
+    bytes: Pace,
 }
 
 /// How a slow client stands with its channel.
@@ -197,14 +204,23 @@ impl<S: Socket> Conn<S> {
         self.codec.wire()
     }
 
-    /// Whether a client of a channel would be let in if it came with the same secret again.
-    pub(super) fn is_welcome(&self, settings: &ChannelSettings) -> bool {
-        self.wire() == Wire::Prefixed || settings.auth.still_admits(self.codec.grant())
+    /// Gives a client of a channel the rights that its secret has now. `false`: it would not be let
+    /// in with that again.
+    pub(super) fn renew(&mut self, settings: &ChannelSettings) -> bool {
+        if self.wire() == Wire::Prefixed {
+            return true;
+        }
+        let grant = settings.auth.renew(self.codec.grant());
+        let is_welcome = grant.is_ok();
+        if let Ok(grant) = grant {
+            self.codec.set_grant(grant);
+        }
+        is_welcome
     }
 
     /// Counts a message of a client towards what it may send.
     pub(super) fn count(&mut self, message: Message<'_>, settings: &ChannelSettings, now: Instant) {
-        let (messages, bytes) = &mut self.paces;
+        let Paces { messages, bytes } = &mut self.paces;
         if settings.max_client_message_rate > 0 {
             messages.spend(1, settings.max_client_message_rate, now);
         }
@@ -337,6 +353,13 @@ impl<S: Socket> Conn<S> {
     /// Whether it has everything the channel has.
     pub(super) fn has_all(&self, backlog: &Backlog) -> bool {
         self.cursor == backlog.end()
+    }
+}
+
+impl Paces {
+    /// When it may send more, `None` if it may now.
+    pub(super) fn ready_at(&self, now: Instant) -> Option<Instant> {
+        self.messages.ready_at(now).max(self.bytes.ready_at(now))
     }
 }
 

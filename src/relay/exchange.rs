@@ -218,8 +218,11 @@ impl<S: Socket> Relay<S> {
     /// Whether a client has sent as much as it may for now. It is read on when its time has come.
     fn waits_for_time(&mut self, key: Key, now: Instant) -> bool {
         let Some(conn) = self.conns.get_mut(key) else { return true };
-        let (messages, bytes) = &conn.paces;
-        let Some(ready_at) = messages.ready_at(now).max(bytes.ready_at(now)) else { return false };
+        // Who takes no more is heard to its end, which must be noticed.
+        if conn.broken.is_some() {
+            return false;
+        }
+        let Some(ready_at) = conn.paces.ready_at(now) else { return false };
         if conn.wait.replace(Wait::Time) != Some(Wait::Time) {
             self.paced.schedule(key, ready_at);
         }
@@ -302,12 +305,12 @@ impl<S: Socket> Relay<S> {
         conn.opened_at = now;
         let channel = &mut self.channels[id.0];
         channel.join(key, conn);
+        let is_welcome = conn.renew(&channel.settings);
         log::info!("client {}: connected", conn.label(&channel.settings.name));
-        let is_welcome = conn.is_welcome(&channel.settings);
         self.schedule(key, now + PING_INTERVAL);
         if !is_welcome {
             // The secret that it came with was withdrawn while it came.
-            self.dismiss(key, Goodbye::Unwelcome, now);
+            self.say_goodbye(key, Goodbye::Unwelcome, now);
         }
     }
 

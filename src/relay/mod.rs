@@ -26,7 +26,7 @@ use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use self::channel::Channel;
-use self::conn::{Conn, Goodbye, Patience, Stage, Tally};
+use self::conn::{Conn, Goodbye, Paces, Patience, Stage, Tally};
 pub use self::conn::{Peer, Role};
 use self::settings::{ChannelId, ChannelSettings, SourceId, SourceSettings};
 use self::source::Source;
@@ -337,7 +337,7 @@ impl<S: Socket> Relay<S> {
             opened_at: now,
             look_at: until,
             patience: Patience::default(),
-            paces: Default::default(),
+            paces: Paces::default(),
             tally: Tally::default(),
         });
         self.next_id += 1;

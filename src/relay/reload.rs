@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use super::channel::Channel;
-use super::conn::{Goodbye, Role, Stage};
+use super::conn::{Goodbye, Paces, Role, Stage, Wait};
 use super::settings::{ChannelId, ChannelSettings, SourceId, SourceSettings};
 use super::source::{Source, State};
 use super::{Command, LINGER, Relay};
@@ -175,8 +175,16 @@ impl<S: Socket> Relay<S> {
             let Some(conn) = self.conns.get_mut(key) else { continue };
             conn.codec.set_max_message_size(settings.max_client_message_size);
             conn.codec.set_message_type(settings.unix_message_type);
-            if conn.is_following() && !conn.is_welcome(settings) {
-                self.dismiss(key, Goodbye::Unwelcome, now);
+            // What it may send from now on counts from now on.
+            conn.paces = Paces::default();
+            let has_waited = conn.wait == Some(Wait::Time);
+            let is_welcome = !conn.is_following() || conn.renew(settings);
+            if has_waited {
+                self.read_on(key);
+            }
+            // It gets nothing more, and nothing of it is heard.
+            if !is_welcome {
+                self.say_goodbye(key, Goodbye::Unwelcome, now);
             }
         }
     }

@@ -173,3 +173,39 @@ fn watcher_whose_socket_was_full_misses_nothing() {
     come_and_go(1);
     assert!(is_told(": gone ("), "it watches on");
 }
+
+#[test]
+fn strangers_who_take_all_places_leave_one_for_the_operator() {
+    let (folder, service, port, tcp) = (Folder::new(), Service::new(), Port::free(), Port::free());
+    let (path, config) = with_door(&folder, &feed(&service.url(), &port, ""));
+    let listen = format!("admin: {{listen: '127.0.0.1:{tcp}', ");
+    let program = Program::run(&folder, &config.replace("admin: {", &listen));
+    let strangers: Vec<_> =
+        (0..60).map(|_| std::net::TcpStream::connect(("127.0.0.1", tcp.number)).unwrap()).collect();
+    program.wait_for("admin: all places for visitors are taken, one is sent away");
+    let mut refused = strangers.last().unwrap();
+    refused.set_read_timeout(Some(WAIT)).unwrap();
+    let mut answer = String::new();
+    refused.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{answer}");
+    assert!(answered(&path, "GET /healthz HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
+fn watcher_goes_when_a_password_is_asked_for_that_it_did_not_show() {
+    let (folder, service, port, tcp) = (Folder::new(), Service::new(), Port::free(), Port::free());
+    let sources = feed(&service.url(), &port, "");
+    let open = format!("{sources}admin: {{listen: '127.0.0.1:{tcp}'}}\n");
+    let program = Program::run(&folder, &open);
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", tcp.number)).unwrap();
+    stream.set_read_timeout(Some(WAIT)).unwrap();
+    stream.write_all(b"GET /api/events HTTP/1.1\r\n\r\n").unwrap();
+    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+    lines.find(|line| line.contains("\"event\":\"snapshot\"")).unwrap();
+
+    folder.write("config.yaml", &open.replace("'}", "', auth: {tokens: [x]}}"));
+    program.signal(Signal::HUP);
+    program.wait_for("reload: admin: auth has changed");
+    let watch = Stopwatch::start();
+    assert!(lines.all(|_| watch.elapsed() < WAIT), "it watches on");
+}

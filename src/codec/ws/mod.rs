@@ -93,6 +93,10 @@ impl Codec {
         self.grant.as_ref()
     }
 
+    pub(super) fn set_grant(&mut self, grant: Option<Arc<Grant>>) {
+        self.grant = grant;
+    }
+
     pub(super) fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open)
     }
