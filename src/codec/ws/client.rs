@@ -14,6 +14,11 @@ use crate::reactor::outbox::Outbox;
 /// Characters of a refusing source's own words that are repeated in our log.
 const MAX_REASON_CHARS: usize = 80;
 
+/// What may be secret has as many; shorter words are of the language.
+const MIN_SECRET_CHARS: usize = 6;
+/// Words of headers that are none.
+const SCHEMES: [&str; 3] = ["Bearer", "Basic", "Digest"];
+
 /// What a source is asked. `Debug` keeps the headers' values to itself.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Request {
@@ -28,10 +33,11 @@ pub struct Request {
 }
 
 /// What the response to a request must say.
-#[derive(Debug)]
 pub(super) struct Expected {
     accept: String,
     subprotocols: Vec<String>,
+    /// What we have told the source that must not come into the log by its mouth.
+    secrets: Vec<String>,
 }
 
 impl Request {
@@ -40,7 +46,17 @@ impl Request {
         let key = generate_key();
         outbox.push(self.text(&key).as_bytes());
         let accept = derive_accept_key(key.as_bytes());
-        Expected { accept, subprotocols: self.subprotocols.clone() }
+        let subprotocols = self.subprotocols.clone();
+        Expected { accept, subprotocols, secrets: self.secrets() }
+    }
+
+    /// The words of the headers and of the query that may be secret.
+    fn secrets(&self) -> Vec<String> {
+        let (_, query) = self.path_and_query.split_once('?').unwrap_or_default();
+        let values = self.headers.iter().map(|(_, value)| value.as_str());
+        let words = values.flat_map(str::split_whitespace).chain(query.split(['&', '=']));
+        let is_secret = |word: &&str| word.len() >= MIN_SECRET_CHARS && !SCHEMES.contains(word);
+        words.filter(is_secret).map(str::to_owned).collect()
     }
 
     fn text(&self, key: &str) -> String {
@@ -102,7 +118,7 @@ impl Expected {
         let headers = &*response.headers;
         let status = response.code.unwrap_or_default();
         if status != 101 {
-            let reason = own_words(response, body);
+            let reason = self.own_words(response, body);
             return Err(Error::NotAccepted { status, reason });
         }
         if !has_token(headers, "Upgrade", "websocket") {
@@ -128,25 +144,51 @@ impl Expected {
     }
 }
 
-/// What a refusing source says: its reason phrase, where it points, and the first line of its page,
-/// as far as that came with the head.
-fn own_words(response: &Response<'_, '_>, body: &[u8]) -> String {
-    let mut words = vec![shown(response.reason.unwrap_or_default().as_bytes())];
-    for name in ["Location", "Retry-After"] {
-        if let Some(value) = header(response.headers, name) {
-            words.push(format!("({name}: {})", shown(value)));
+impl Expected {
+    /// What a refusing source says: its reason phrase, where it points, and the first line of its
+    /// page, as far as that came with the head.
+    fn own_words(&self, response: &Response<'_, '_>, body: &[u8]) -> String {
+        let mut words = vec![self.shown(response.reason.unwrap_or_default().as_bytes())];
+        if let Some(target) = header(response.headers, "Location") {
+            let target = self.shown(redacted(target));
+            words.push(format!("(Location: {target}; it is not followed, put it into the url)"));
         }
+        if let Some(wait) = header(response.headers, "Retry-After") {
+            words.push(format!("(Retry-After: {})", self.shown(wait)));
+        }
+        let lines = body.split(|byte| *byte == b'\n').map(|line| self.shown(line));
+        let line = lines.into_iter().find(|line| !line.is_empty());
+        words.extend(line.filter(|line| !line.starts_with('<')).map(|line| format!("\"{line}\"")));
+        words.join(" ")
     }
-    let line = body.split(|byte| *byte == b'\n').map(shown).find(|line| !line.is_empty());
-    words.extend(line.filter(|line| !line.starts_with('<')).map(|line| format!("\"{line}\"")));
-    words.join(" ")
+
+    /// A few words of a source's, fit for a line of the log: without what we have told it.
+    fn shown(&self, bytes: &[u8]) -> String {
+        let mut words = String::from_utf8_lossy(bytes).into_owned();
+        for secret in &self.secrets {
+            words = words.replace(secret, "…");
+        }
+        let words = words.chars().filter(|c| !c.is_control()).take(MAX_REASON_CHARS);
+        words.collect::<String>().trim().to_owned()
+    }
 }
 
-/// A few words of a source's, fit for a line of the log.
-fn shown(bytes: &[u8]) -> String {
-    let words = String::from_utf8_lossy(bytes);
-    let words = words.chars().filter(|c| !c.is_control()).take(MAX_REASON_CHARS);
-    words.collect::<String>().trim().to_owned()
+impl fmt::Debug for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Expected").field("accept", &self.accept).finish_non_exhaustive()
+    }
+}
+
+/// A URL without user, password and query.
+fn redacted(url: &[u8]) -> &[u8] {
+    let end = url.iter().position(|byte| *byte == b'?').unwrap_or(url.len());
+    let url = &url[..end];
+    let host = url.windows(3).position(|mark| mark == b"://").map_or(0, |at| at + 3);
+    let path = url[host..].iter().position(|byte| *byte == b'/').map_or(url.len(), |at| host + at);
+    match url[host..path].iter().rposition(|byte| *byte == b'@') {
+        Some(at) => &url[host + at + 1..],
+        None => url,
+    }
 }
 
 fn faulty(reason: &str) -> Error {
@@ -158,7 +200,8 @@ mod tests {
     use super::*;
 
     fn expected() -> Expected {
-        Expected { accept: "right".into(), subprotocols: vec!["v1".into()] }
+        let subprotocols = vec!["v1".into()];
+        Expected { accept: "right".into(), subprotocols, secrets: Vec::new() }
     }
 
     fn verified(response: &str) -> Result<bool, Error> {
@@ -224,8 +267,29 @@ mod tests {
         let mut inbox = Inbox::default();
         inbox.push(moved);
         let error = expected().verify(&mut inbox).unwrap_err();
-        let said = "answered HTTP 301 Moved (Location: wss://new.example/) \"gonethere\"";
+        let said = "answered HTTP 301 Moved (Location: wss://new.example/; it is not followed, put \
+                    it into the url) \"gonethere\"";
         assert_eq!(error.to_string(), said);
+    }
+
+    #[test]
+    fn refusal_repeats_nothing_that_we_have_told() {
+        let request = Request {
+            path_and_query: "/x?key=QUERYSECRET&a=b".into(),
+            headers: vec![("Authorization".into(), "Bearer HEADERSECRET".into())],
+            ..Request::default()
+        };
+        let expected = request.begin(&mut Outbox::default());
+        for answer in [
+            "403 key QUERYSECRET of Bearer HEADERSECRET is bad\r\n\r\nno HEADERSECRET here\n",
+            "301 Moved\r\nLocation: https://u:URLSECRET@h/x/?key=QUERYSECRET\r\n\r\n",
+            "302 Moved\r\nLocation: /QUERYSECRET?HEADERSECRET\r\n\r\n",
+        ] {
+            let mut inbox = Inbox::default();
+            inbox.push(format!("HTTP/1.1 {answer}").as_bytes());
+            let error = expected.verify(&mut inbox).unwrap_err().to_string();
+            assert!(!error.contains("SECRET"), "{error}");
+        }
     }
 
     #[test]
