@@ -343,7 +343,11 @@ impl Daemon {
                 Letter::Disconnect(id) => {
                     self.relay.disconnect_client(id, now);
                 }
-                Letter::Signal(Signal::Reload) => self.begin_reload(None, now),
+                Letter::Signal(Signal::HangUp) if self.settings.file.is_none() => {
+                    log::info!("the terminal has gone, and there is no file to read again: ending");
+                    self.relay.drain(Outcome::Asked, now);
+                }
+                Letter::Signal(Signal::HangUp | Signal::Reload) => self.begin_reload(None, now),
                 Letter::Reloaded(number, reading) => self.take_reading(number, reading, now),
                 Letter::Resolved(attempt, resolved) => {
                     if let Some((source, why)) = self.dialing.resolved(attempt, resolved, now) {

@@ -285,9 +285,22 @@ fn reading_that_hangs_stops_nobody_and_a_reload_during_it_comes_after_it() {
 }
 
 #[test]
-fn relay_without_a_file_says_so() {
+fn relay_without_a_file_ends_with_its_terminal() {
     let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
     let mut command = veylor(&folder);
+    let address = format!("127.0.0.1:{port}");
+    let mut program = Program::listening(command.args(["relay", &service.url(), "--ws", &address]));
+    let mut client = Peer::connect(&port);
+    program.signal(Signal::HUP);
+    assert_eq!(client.close_code(), 1001);
+    assert_eq!(program.exit_code(WAIT), 0);
+}
+
+#[test]
+fn relay_without_a_file_that_shall_outlive_its_terminal_says_that_there_is_nothing_to_reload() {
+    let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
+    let mut command = Command::new("nohup");
+    command.arg(env!("CARGO_BIN_EXE_veylor")).current_dir(folder.path());
     let address = format!("127.0.0.1:{port}");
     let program = Program::listening(command.args(["relay", &service.url(), "--ws", &address]));
     let mut source = service.accept();
