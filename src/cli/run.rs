@@ -29,7 +29,7 @@ pub(super) fn run_with_ui(settings: Settings, logging: Logging) -> Result<(), Fa
     // The relay's end has ended the events, and so the UI: the terminal is given back now.
     let shown = ui.join().unwrap_or_else(|_| Err(io::Error::other("the terminal UI failed")));
     ended?;
-    shown.map_err(super::top::no_terminal)
+    shown.map(drop).map_err(super::top::no_terminal)
 }
 
 /// A relay whose endpoints are open, and have been told. This thread is confined from then on.

@@ -10,7 +10,7 @@ use super::door::Socket;
 use crate::daemon::signals::Signal;
 use crate::daemon::{Daemon, Letter};
 use crate::observe::snapshot::Event;
-use crate::tui::{self, Action, Mode};
+use crate::tui::{self, Action, End, Mode};
 
 /// Events that wait to be drawn.
 const MAX_WAITING_EVENTS: usize = 1000;
@@ -34,11 +34,17 @@ pub(super) fn top(args: &Args) -> Result<(), Failure> {
         Action::Quit => {}
     };
     let title = args.socket.path().display().to_string();
-    tui::run_until_signal(events, act, Mode { may_act: true, title }).map_err(no_terminal)
+    match tui::run_until_signal(events, act, Mode { may_act: true, title }).map_err(no_terminal)? {
+        End::Asked => Ok(()),
+        End::OfEvents => {
+            let path = args.socket.path().display();
+            Err(Failure::Refused(format!("the relay at {path} has ended")))
+        }
+    }
 }
 
 /// Shows the relay of this process, on a thread of its own. To quit is to stop the relay.
-pub(super) fn beside(daemon: &mut Daemon) -> Result<thread::JoinHandle<io::Result<()>>, Failure> {
+pub(super) fn beside(daemon: &mut Daemon) -> Result<thread::JoinHandle<io::Result<End>>, Failure> {
     let (events, post) = (daemon.watch(), daemon.post());
     let show = move |events: Receiver<Event>| {
         let act = |action| match action {

@@ -17,7 +17,7 @@ mod theme;
 mod ui;
 
 pub use self::key::Key;
-pub use self::terminal::{run, run_until_signal};
+pub use self::terminal::{End, run, run_until_signal};
 pub use self::theme::Look;
 pub use self::ui::Ui;
 

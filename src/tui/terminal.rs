@@ -40,7 +40,7 @@ const SCREEN_BYTES: usize = 64 * 1024;
 ///
 /// The terminal is given back when this returns, and when any thread panics. It fails if there is no
 /// terminal, or not any more.
-pub fn run(events: Receiver<Event>, actions: impl FnMut(Action), mode: Mode) -> io::Result<()> {
+pub fn run(events: Receiver<Event>, actions: impl FnMut(Action), mode: Mode) -> io::Result<End> {
     show(events, actions, mode, &AtomicBool::new(false))
 }
 
@@ -50,7 +50,7 @@ pub fn run_until_signal(
     events: Receiver<Event>,
     actions: impl FnMut(Action),
     mode: Mode,
-) -> io::Result<()> {
+) -> io::Result<End> {
     let is_over = Arc::new(AtomicBool::new(false));
     for signal in [SIGHUP, SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&is_over))?;
@@ -63,7 +63,7 @@ fn show(
     mut actions: impl FnMut(Action),
     mode: Mode,
     is_over: &AtomicBool,
-) -> io::Result<()> {
+) -> io::Result<End> {
     let mut session = Session::begin(events, mode)?;
     while !is_over.load(Ordering::SeqCst) {
         for key in session.wait()? {
@@ -76,15 +76,24 @@ fn show(
                 actions(action);
             }
             if action == Some(Action::Quit) {
-                return Ok(());
+                return Ok(End::Asked);
             }
         }
         if session.take_in() == Stream::Ended {
-            break;
+            return Ok(End::OfEvents);
         }
         session.draw()?;
     }
-    Ok(())
+    Ok(End::Asked)
+}
+
+/// Why the UI has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The operator wanted it, or a signal.
+    Asked,
+    /// No more events come.
+    OfEvents,
 }
 
 /// The UI at a terminal.

@@ -351,7 +351,8 @@ def test_top_ends_with_its_relay_and_the_terminal_is_given_back(attached, number
     attached.start()
     terminal = attached.open()
     attached.relay.signal(number)
-    terminal.wait_given_back()
+    said = f"veylor: the relay at {attached.door} has ended"
+    terminal.wait_given_back(said, code=1)
 
 
 def test_program_ends_with_its_terminal(scene):
