@@ -18,8 +18,17 @@ pub(super) struct Show {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Disconnect {
-    /// The number that `veylor clients` and the log show
+    /// The number that `veylor clients` shows, or the log, as in `trades#7`
+    #[arg(value_parser = client_number)]
     id: u64,
+    #[command(flatten)]
+    socket: Socket,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Redial {
+    /// The name of the source
+    source: String,
     #[command(flatten)]
     socket: Socket,
 }
@@ -54,7 +63,9 @@ const SOURCES: &[Column] = &[
     ("OUT", "forwarded_messages", plain),
     ("DROPPED", "dropped_messages", plain),
     ("CONNECTS", "connects", plain),
+    ("REDIAL", "redial_seconds", span),
     ("URL", "url", plain),
+    ("LAST ERROR", "last_error", plain),
 ];
 
 const CHANNELS: &[Column] = &[
@@ -106,6 +117,11 @@ pub(super) fn disconnect(args: &Disconnect) -> Result<(), Failure> {
     print(&args.socket.post(&format!("/api/clients/{}/disconnect", args.id), b"")?)
 }
 
+/// Has a source dialled anew.
+pub(super) fn redial(args: &Redial) -> Result<(), Failure> {
+    print(&args.socket.post(&source_path(&args.source, "redial"), b"")?)
+}
+
 /// Has the configuration read again.
 pub(super) fn reload(args: &Reload) -> Result<(), Failure> {
     print(&args.socket.post_and_wait("/api/reload")?)
@@ -122,6 +138,12 @@ pub(super) fn send(args: &Send) -> Result<(), Failure> {
         args.socket.post(&path, line.as_bytes())?;
     }
     Ok(())
+}
+
+/// The number of a client, with or without the channel in front of it.
+fn client_number(text: &str) -> Result<u64, String> {
+    let number = text.rsplit_once('#').map_or(text, |(_, number)| number);
+    number.parse().map_err(|_| "expected a number, such as 7 or trades#7".to_owned())
 }
 
 /// Where the door has something of a source.
@@ -189,7 +211,7 @@ fn parsed(text: &str) -> Result<Value, Failure> {
 }
 
 /// Prints; whoever has read enough (`| head`) ends it well.
-fn print(text: &str) -> Result<(), Failure> {
+pub(super) fn print(text: &str) -> Result<(), Failure> {
     match writeln!(io::stdout(), "{}", text.trim_end()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::System("cannot print".to_owned(), error))

@@ -1,9 +1,9 @@
 //! `veylor check`: tells all that is wrong with a file, or what it comes to.
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::Failure;
+use super::ask::print;
 use crate::config;
 use crate::config::settings::Settings;
 use crate::net::listener::Address;
@@ -19,18 +19,17 @@ pub(super) struct Args {
 pub(super) fn check(path: &Path) -> Result<(), Failure> {
     let settings = config::load(path).map_err(Failure::Config)?;
     let lines = std::iter::once(settings.plan().to_string()).chain(missing_folders(&settings));
-    let text = lines.collect::<Vec<_>>().join("\n");
-    writeln!(io::stdout(), "{text}")
-        .map_err(|error| Failure::System("cannot print".to_owned(), error))
+    print(&lines.collect::<Vec<_>>().join("\n"))
 }
 
-/// Sockets that could not be made here now. Elsewhere, or later, they may.
+/// Sockets and logs that could not be made here now. Elsewhere, or later, they may.
 fn missing_folders(settings: &Settings) -> impl Iterator<Item = String> {
-    settings.endpoints.iter().filter_map(|endpoint| match &endpoint.address {
+    let sockets = settings.endpoints.iter().filter_map(|endpoint| match &endpoint.address {
         Address::Tcp { .. } => None,
-        Address::Unix { path, .. } => {
-            let folder = path.parent().filter(|folder| *folder != Path::new(""))?;
-            (!folder.is_dir()).then(|| format!("warning: there is no folder {}", folder.display()))
-        }
+        Address::Unix { path, .. } => Some(path),
+    });
+    sockets.chain(&settings.log.file).filter_map(|path| {
+        let folder = path.parent().filter(|folder| *folder != Path::new(""))?;
+        (!folder.is_dir()).then(|| format!("warning: there is no folder {}", folder.display()))
     })
 }

@@ -87,8 +87,8 @@ Try, each in a terminal of its own:
 
     cargo run --example ws_two_way -- ws://127.0.0.1:{port}
     cargo run --example unix_client -- {unix}
-    python -m websockets ws://127.0.0.1:{port}
-    python examples/python/unix_client.py {unix}
+    python3 -m websockets ws://127.0.0.1:{port}
+    python3 examples/python/unix_client.py {unix}
 
 or in a browser's console, on a page of http://127.0.0.1:{port}:
 

@@ -74,6 +74,8 @@ enum Command {
     Tap(tap::Args),
     /// Sends a message to a source of a running relay
     Send(ask::Send),
+    /// Has a source of a running relay dialled anew, with its secrets read again
+    Redial(ask::Redial),
     /// Has a running relay read its configuration again
     Reload(ask::Reload),
     /// Prints the script that lets a shell complete commands and options
@@ -143,6 +145,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Disconnect(args)) => ask::disconnect(&args),
         Some(Command::Tap(args)) => tap::tap(&args),
         Some(Command::Send(args)) => ask::send(&args),
+        Some(Command::Redial(args)) => ask::redial(&args),
         Some(Command::Reload(args)) => ask::reload(&args),
         None => {
             let settings = config::load(&config(cli.config)).map_err(Failure::Config)?;

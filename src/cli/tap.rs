@@ -1,6 +1,6 @@
 //! `veylor tap`: messages of a source as they pass through a running relay.
 
-use std::io::{self, BufRead, BufWriter, Write};
+use std::io::{self, BufRead, BufWriter, IsTerminal, Write};
 
 use super::Failure;
 use super::ask::source_path;
@@ -80,8 +80,17 @@ fn print_payload(message: TappedMessage, output: &mut impl Write) -> io::Result<
         say(&format!("a message of {size} bytes left out here, more than a tap shows at once"));
         return Ok(());
     };
+    if io::stdout().is_terminal() {
+        return writeln!(output, "{}", harmless(&String::from_utf8_lossy(&payload)));
+    }
     output.write_all(&payload)?;
     output.write_all(b"\n")
+}
+
+/// A text that cannot steer a terminal.
+fn harmless(text: &str) -> String {
+    let is_harmful = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    text.replace(is_harmful, "\u{fffd}")
 }
 
 /// Says what is not a message.

@@ -22,8 +22,8 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// The answer to an address that may not connect, whatever it has asked for.
 const NOT_ADMITTED: &[u8] = b"HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\
-    Content-Type: text/plain; charset=utf-8\r\nContent-Length: 37\r\n\r\n\
-    your address may not connect to here\n";
+    Content-Type: text/plain; charset=utf-8\r\nContent-Length: 49\r\n\r\n\
+    403 Forbidden: your address may not connect here\n";
 
 /// All endpoints.
 #[derive(Debug)]

@@ -274,6 +274,9 @@ fn remove_dead_socket(path: &Path) -> Result<(), BindCause> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(BindCause::Io(error)),
+        Ok(metadata) if metadata.is_dir() => {
+            return Err(BindCause::Io(io::ErrorKind::IsADirectory.into()));
+        }
         Ok(metadata) if !metadata.file_type().is_socket() => return Err(BindCause::NotASocket),
         Ok(_) => {}
     }

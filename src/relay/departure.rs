@@ -247,7 +247,9 @@ impl<S: Socket> Relay<S> {
         source.last_error = Some(what.to_string());
         if let Some(wait) = source.fail(now) {
             source.enter(State::Waiting(now + wait), now);
-            log::info!("source {name}: {what}, redial in {}", Seconds(wait));
+            // The first of a row is news, also to who does not want to hear of each attempt.
+            let level = if source.backoff.failures() <= 1 { Level::Warn } else { Level::Info };
+            log::log!(level, "source {name}: {what}, redial in {}", Seconds(wait));
         } else {
             source.enter(State::GivenUp, now);
             let attempts = source.settings.reconnect_max_attempts;

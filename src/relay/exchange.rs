@@ -326,7 +326,8 @@ impl<S: Socket> Relay<S> {
             None => log::info!("source {name}: connected ({})", conn.peer),
             Some(since) => {
                 let seconds = now.saturating_duration_since(since).as_secs_f64();
-                log::info!("source {name}: connected again ({}) after {seconds:.1} s", conn.peer);
+                // As loud as its loss was.
+                log::warn!("source {name}: connected again ({}) after {seconds:.1} s", conn.peer);
             }
         }
         let dropped = std::mem::take(&mut source.dropped_messages);

@@ -80,7 +80,9 @@ def test_status_shows_sources_and_channels(world, relay, source, veylor):
             "OUT": "1",
             "DROPPED": "0",
             "CONNECTS": "1",
+            "REDIAL": "",
             "URL": source.url,
+            "LAST ERROR": "",
         }
     ]
     assert re.fullmatch(r"\d\.\ds|\d\ds", table(sources)[0]["FOR"])

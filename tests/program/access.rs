@@ -188,7 +188,10 @@ fn address_that_is_denied_or_not_allowed_is_sent_away() {
     let mut answer = String::new();
     connect(&world.port).read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 403 Forbidden\r\n"), "{answer}");
-    assert!(answer.ends_with("\r\n\r\nyour address may not connect to here\n"), "{answer}");
+    assert!(
+        answer.ends_with("\r\n\r\n403 Forbidden: your address may not connect here\n"),
+        "{answer}"
+    );
     world.program.wait_for(" may not connect, see allow and deny");
     UnixPeer::connect(&world.socket());
     world.program.wait_for_times("client feed#", 1);
