@@ -71,7 +71,7 @@ pub(super) struct Builder<'a> {
     /// Addresses so far, and the keys they come from.
     listening: Vec<(KeyPath, Address)>,
     /// The keys of hosts that are not set.
-    unset_hosts: Vec<KeyPath>,
+    pub(super) unset_hosts: Vec<KeyPath>,
     pub(super) problems: &'a mut Problems,
 }
 
@@ -313,34 +313,6 @@ impl Builder<'_> {
         })
     }
 
-    /// Says once where everyone may come in who reaches this machine.
-    fn warn_of_open_doors(&mut self) {
-        let Settings { endpoints, channels, admin_auth, .. } = &self.settings;
-        let is_asked = |endpoint: &Endpoint| {
-            let auth = endpoint.channel().map(|channel| &channels[channel.0].auth);
-            !auth.unwrap_or(admin_auth).is_open()
-        };
-        let is_open = |endpoint: &&Endpoint| {
-            is_everywhere(&endpoint.address)
-                && !endpoint.admission.has_networks()
-                && !is_asked(endpoint)
-        };
-        let open: Vec<_> = endpoints.iter().filter(is_open).map(ToString::to_string).collect();
-        if open.is_empty() {
-            return;
-        }
-        let unset = match &*self.unset_hosts {
-            [] => String::new(),
-            [key] => format!(" ({key} is not set)"),
-            [key, ..] => format!(" ({key} and others are not set)"),
-        };
-        self.settings.warnings.push(format!(
-            "everyone who reaches this machine may connect to {}{unset}: listen at 127.0.0.1, ask \
-             for a token (auth), or name the networks that may (allow)",
-            open.join(", ")
-        ));
-    }
-
     /// Refuses settings whose worst case is above the limit.
     fn check_memory(&mut self) {
         let Some(limit) = self.performance.memory_limit.filter(|_| self.problems.is_empty()) else {
@@ -360,51 +332,6 @@ impl Builder<'_> {
             );
             self.problems.add(path, message);
         }
-    }
-
-    fn warn_of_idle_keys(&mut self, input: &SourceInput) {
-        let without_port = input.websocket_port.is_none();
-        let without_socket = input.unix_socket_path.is_none();
-        let (processes, auth) = (&input.processes, &input.auth);
-        let idle = [
-            ("auth", !auth.is_open() && without_port, "websocket_port"),
-            ("allow", !input.networks.allow.is_empty() && without_port, "websocket_port"),
-            ("deny", !input.networks.deny.is_empty() && without_port, "websocket_port"),
-            (
-                "unix_socket_users",
-                !processes.users.is_empty() && without_socket,
-                "unix_socket_path",
-            ),
-            (
-                "unix_socket_groups",
-                !processes.groups.is_empty() && without_socket,
-                "unix_socket_path",
-            ),
-            ("websocket_host", input.websocket_host.is_some() && without_port, "websocket_port"),
-            ("tls", input.tls.is_some() && without_port, "websocket_port"),
-            (
-                "allowed_origins",
-                !input.allowed_origins.is_empty() && without_port,
-                "websocket_port",
-            ),
-            (
-                "unix_socket_mode",
-                input.unix_socket_mode.is_some() && without_socket,
-                "unix_socket_path",
-            ),
-        ];
-        for (key, _, other) in idle.into_iter().filter(|(_, is_idle, _)| *is_idle) {
-            let key = input.path.key(key);
-            self.settings.warnings.push(format!("{key} has no effect without {other}"));
-        }
-    }
-}
-
-/// Whether an address is at all interfaces.
-fn is_everywhere(address: &Address) -> bool {
-    match address {
-        Address::Tcp { host, .. } => host.parse().is_ok_and(|ip: IpAddr| ip.is_unspecified()),
-        Address::Unix { .. } => false,
     }
 }
 
@@ -558,33 +485,6 @@ pub(super) mod tests {
         assert_eq!(relay.reconnect_delay, Duration::from_secs(5));
         assert_eq!(relay.reconnect_max_delay, Duration::from_mins(1));
         assert_eq!(relay.reconnect_max_attempts, 0);
-    }
-
-    #[test]
-    fn open_host_by_default_is_warned_of() {
-        let settings = parse("sources: [{url: 'ws://h', websocket_port: 8765}]").unwrap();
-        assert_eq!(
-            settings.warnings,
-            ["everyone who reaches this machine may connect to ws://0.0.0.0:8765 \
-              (sources[0].websocket_host is not set): listen at 127.0.0.1, ask for a token (auth), \
-              or name the networks that may (allow)"]
-        );
-        let source = "url: 'ws://h', websocket_port: 8765, websocket_host: '::'";
-        let warnings = |more: &str| {
-            let admin = "admin: {listen: '0.0.0.0:1'}";
-            parse(&format!("{{sources: [{{{source}{more}}}], {admin}}}")).unwrap().warnings
-        };
-        let with_password = source.to_owned()
-            + "}], admin: {listen: '0.0.0.0:1', auth: {basic: \
-                             [{user: a, password: b}]}}}";
-        let warned = parse(&format!("{{sources: [{{{with_password}")).unwrap().warnings;
-        assert!(warned[0].contains("connect to ws://[::]:8765: listen"), "{warned:?}");
-        let [both] = &*warnings("") else { panic!("not one warning") };
-        assert!(both.contains("connect to ws://[::]:8765, http://0.0.0.0:1: listen"), "{both}");
-        for more in [", auth: {tokens: [x]}", ", allow: ['::1']", ", deny: [10.0.0.0/8]"] {
-            let [admin] = &*warnings(more) else { panic!("{more}: not one warning") };
-            assert!(admin.contains("connect to http://0.0.0.0:1: listen"), "{more}: {admin}");
-        }
     }
 
     #[test]
@@ -752,13 +652,6 @@ performance: {max_clients: 7}
             error,
             "2:36: performance.reconnect_max_delay: is shorter than reconnect_delay, the first wait"
         );
-    }
-
-    #[test]
-    fn keys_without_effect_are_warned_of() {
-        let text = "sources: [{url: 'ws://h', unix_socket_path: a, websocket_host: 127.0.0.1}]";
-        let warnings = parse(text).unwrap().warnings;
-        assert_eq!(warnings, ["sources[0].websocket_host has no effect without websocket_port"]);
     }
 
     #[test]

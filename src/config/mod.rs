@@ -6,6 +6,7 @@
 
 mod access;
 mod build;
+mod doors;
 pub mod error;
 mod input;
 mod locate;
