@@ -13,12 +13,16 @@ impl Builder<'_> {
     pub(super) fn warn_of_open_doors(&mut self) {
         let Settings { endpoints, channels, admin_auth, .. } = &self.settings;
         let is_asked = |endpoint: &Endpoint| {
+            let guard = endpoint.tls.as_ref().map(|tls| &tls.guard);
+            if guard.is_some_and(|guard| guard.client_ca_file.is_some()) {
+                return true;
+            }
             let auth = endpoint.channel().map(|channel| &channels[channel.0].auth);
             !auth.unwrap_or(admin_auth).is_open()
         };
         let is_open = |endpoint: &&Endpoint| {
             is_everywhere(&endpoint.address)
-                && !endpoint.admission.has_networks()
+                && endpoint.admission.allow.is_empty()
                 && !is_asked(endpoint)
         };
         let open: Vec<_> = endpoints.iter().filter(is_open).map(ToString::to_string).collect();
@@ -109,10 +113,12 @@ mod tests {
         assert!(warned[0].contains("connect to ws://[::]:8765: listen"), "{warned:?}");
         let [both] = &*warnings("") else { panic!("not one warning") };
         assert!(both.contains("connect to ws://[::]:8765, http://0.0.0.0:1: listen"), "{both}");
-        for more in [", auth: {tokens: [x]}", ", allow: ['::1']", ", deny: [10.0.0.0/8]"] {
+        for more in [", auth: {tokens: [x]}", ", allow: ['::1']"] {
             let [admin] = &*warnings(more) else { panic!("{more}: not one warning") };
             assert!(admin.contains("connect to http://0.0.0.0:1: listen"), "{more}: {admin}");
         }
+        let [both] = &*warnings(", deny: [10.0.0.0/8]") else { panic!("not one warning") };
+        assert!(both.contains("connect to ws://[::]:8765, http://0.0.0.0:1: listen"), "{both}");
     }
 
     #[test]

@@ -174,6 +174,19 @@ mod tests {
     }
 
     #[test]
+    fn door_that_asks_for_certificates_is_not_open_to_everyone() {
+        let folder = folder(2999);
+        let warnings = |keys: &str| {
+            let text = text(&folder, keys).replace("127.0.0.1", "0.0.0.0");
+            parse(&text).unwrap().warnings
+        };
+        let open = warnings(&format!("tls: {{{PAIR}}}"));
+        assert!(open[0].starts_with("everyone who reaches this machine may"), "{open:?}");
+        let asking = warnings(&format!("tls: {{{PAIR}, client_ca_file: DIR/cert.pem}}"));
+        assert_eq!(asking, [""; 0]);
+    }
+
+    #[test]
     fn wrong_files_are_told_by_their_keys() {
         let (folder, other) = (folder(2999), folder(2999));
         let problem = |keys: &str| problem(&folder, keys);
