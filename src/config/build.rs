@@ -263,6 +263,7 @@ impl Builder<'_> {
 
     fn admin(&mut self, input: AdminInput) {
         let path = KeyPath::default().key("admin");
+        self.warn_of_idle_admin_keys(&path, &input);
         if let Some((host, port)) = input.listen {
             self.settings.admin_auth = input.auth;
             let door = Door {
@@ -272,9 +273,6 @@ impl Builder<'_> {
                 admission: input.networks,
             };
             self.listen(door, Guests::Operators);
-        } else if input.tls.is_some() {
-            let key = path.key("tls");
-            self.settings.warnings.push(format!("{key} has no effect without listen"));
         }
         if let Some(socket) = input.unix_socket_path {
             let address = unix_address(socket, Some(ADMIN_MODE));

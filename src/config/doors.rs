@@ -4,7 +4,8 @@
 use std::net::IpAddr;
 
 use super::build::Builder;
-use super::input::SourceInput;
+use super::input::{AdminInput, SourceInput};
+use super::problem::KeyPath;
 use super::settings::{Endpoint, Settings};
 use crate::net::listener::Address;
 
@@ -78,6 +79,21 @@ impl Builder<'_> {
             self.settings.warnings.push(format!("{key} has no effect without {other}"));
         }
     }
+
+    /// Says which keys of the operators' TCP door count for nothing, as it is not there.
+    pub(super) fn warn_of_idle_admin_keys(&mut self, path: &KeyPath, input: &AdminInput) {
+        let keys = [
+            ("tls", input.tls.is_some()),
+            ("auth", !input.auth.is_open()),
+            ("allow", !input.networks.allow.is_empty()),
+            ("deny", !input.networks.deny.is_empty()),
+        ];
+        let is_idle = input.listen.is_none();
+        for (key, _) in keys.iter().filter(|(_, is_given)| *is_given && is_idle) {
+            let key = path.key(key);
+            self.settings.warnings.push(format!("{key} has no effect without listen"));
+        }
+    }
 }
 
 /// Whether an address is at all interfaces.
@@ -126,5 +142,10 @@ mod tests {
         let text = "sources: [{url: 'ws://h', unix_socket_path: a, websocket_host: 127.0.0.1}]";
         let warnings = parse(text).unwrap().warnings;
         assert_eq!(warnings, ["sources[0].websocket_host has no effect without websocket_port"]);
+        let admin = "{unix_socket_path: b, auth: {tokens: [x]}, allow: ['::1'], deny: ['::2']}";
+        let text = format!("{{sources: [{{url: 'ws://h', unix_socket_path: a}}], admin: {admin}}}");
+        let expected = ["auth", "allow", "deny"]
+            .map(|key| format!("admin.{key} has no effect without listen"));
+        assert_eq!(parse(&text).unwrap().warnings, expected);
     }
 }
