@@ -3,6 +3,7 @@
 use nix::unistd::{Group, User};
 
 use super::section::Section;
+use super::value;
 use crate::codec::auth::{Auth, Grant};
 use crate::net::admission::{Admission, network};
 
@@ -13,6 +14,7 @@ const BASIC_KEYS: &[&str] = &["user", "password", "name", "read_only"];
 /// `auth` of a WebSocket endpoint.
 pub(super) fn auth(section: &mut Section<'_>) -> Auth {
     let auth = section.section("auth", AUTH_KEYS, |auth| {
+        auth.hide_unknown_keys();
         let tokens = auth.sections_or_texts("tokens", "token", TOKEN_KEYS, token);
         let basic = auth.sections("basic", BASIC_KEYS, basic);
         if tokens.is_none() && basic.is_none() {
@@ -52,18 +54,20 @@ pub(super) fn processes(section: &mut Section<'_>, users_key: &str, groups_key: 
 }
 
 fn token(section: &mut Section<'_>) -> Option<Grant> {
+    section.hide_unknown_keys();
     let name = name(section).unwrap_or_default();
-    let read_only = section.flag("read_only").unwrap_or_default();
+    let read_only = read_only(section).unwrap_or_default();
     let token = section.secret("token")?;
     Some(Grant::token(&token, name, read_only))
 }
 
 fn basic(section: &mut Section<'_>) -> Option<Grant> {
-    let user = section.parsed("user", "a name without a colon", |user| {
+    section.hide_unknown_keys();
+    let user = section.unshown("user", "a name without a colon", |user| {
         (!user.is_empty() && !user.contains(':')).then(|| user.to_owned())
     });
     let name = name(section).or_else(|| user.clone()).unwrap_or_default();
-    let read_only = section.flag("read_only").unwrap_or_default();
+    let read_only = read_only(section).unwrap_or_default();
     let password = section.secret("password");
     if user.is_none() {
         section.refuse("has no user");
@@ -72,7 +76,11 @@ fn basic(section: &mut Section<'_>) -> Option<Grant> {
 }
 
 fn name(section: &mut Section<'_>) -> Option<String> {
-    section.parsed("name", "a name of 1 to 64 plain characters", super::input::name)
+    section.unshown("name", "a name of 1 to 64 plain characters", super::input::name)
+}
+
+fn read_only(section: &mut Section<'_>) -> Option<bool> {
+    section.unshown("read_only", "true or false", value::flag)
 }
 
 #[cfg(test)]
@@ -110,6 +118,16 @@ mod tests {
             ("{basic: [{user: 'a:b', password: x}]}", "expected a name without a colon"),
             ("{basic: [{password: hunter2}]}", "sources[0].auth.basic[0]: has no user"),
             ("{basic: [{user: ann}]}", "sources[0].auth.basic[0]: has no password"),
+            ("{basic: [{user: 'ann:hunter2', password: x}]}", "expected a name without a colon"),
+            ("{basic: [{user: ann, name: 'hunter2 ', password: x}]}", "name: expected a name of"),
+            ("{basic: [{user: ann, password: x, hunter2: x}]}", "basic[0]: unknown key, known"),
+            ("{basic: ['ann:hunter2']}", "basic[0]: expected keys and values, found a text"),
+            ("{basic: {ann: hunter2}}", "expected a list, found keys and values"),
+            ("{tokens: [{token: x, name: 'hunter2 '}]}", "name: expected a name of"),
+            ("{tokens: [{token: x, read_only: hunter2}]}", "read_only: expected true or false"),
+            ("{tokens: [{hunter2: screen}]}", "tokens[0]: unknown key, known here are token,"),
+            ("{tokens: [[hunter2]]}", "tokens[0].token: expected a text, found a list"),
+            ("{hunter2: [x]}", "auth: unknown key, known here are tokens, basic"),
             ("{tokens: hunter2}", "expected a list, found a text"),
         ] {
             let error = auth_of(text).unwrap_err();

@@ -22,6 +22,8 @@ pub(super) struct Section<'a> {
     path: KeyPath,
     map: Vec<(String, Raw)>,
     keys: &'static [&'static str],
+    /// Keys may be secrets in the wrong place.
+    hides_keys: bool,
     problems: &'a mut Problems,
 }
 
@@ -47,7 +49,7 @@ pub(super) fn read<T>(
             return None;
         }
     };
-    let mut section = Section { path, map, keys, problems };
+    let mut section = Section { path, map, keys, hides_keys: false, problems };
     let taken = take(&mut section);
     section.report_unknown_keys();
     Some(taken)
@@ -57,6 +59,11 @@ impl Section<'_> {
     /// The way to here.
     pub(super) fn path(&self) -> KeyPath {
         self.path.clone()
+    }
+
+    /// Shows no key that is not known: here it may be a secret.
+    pub(super) fn hide_unknown_keys(&mut self) {
+        self.hides_keys = true;
     }
 
     /// `true` or `false`.
@@ -134,7 +141,23 @@ impl Section<'_> {
         self.parsed_value(path, value, expected, parse)
     }
 
-    /// A list of such texts.
+    /// The same, and never shown: it stands where a secret may have been put by mistake.
+    pub(super) fn unshown<T>(
+        &mut self,
+        key: &str,
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
+        let (path, scalar) = self.scalar(key, expected)?;
+        let parsed = parse(&scalar.text);
+        if parsed.is_none() {
+            let message = format!("expected {expected}; what is there may be secret: not shown");
+            self.problems.add(path, message);
+        }
+        parsed
+    }
+
+    /// A list of texts that `parse` makes something of.
     pub(super) fn list<T>(
         &mut self,
         key: &str,
@@ -338,7 +361,8 @@ impl Section<'_> {
                 Some(known) => format!("unknown key, did you mean {known}?"),
                 None => format!("unknown key, known here are {}", self.keys.join(", ")),
             };
-            self.problems.add(self.path.key(&key), message);
+            let path = if self.hides_keys { self.path.clone() } else { self.path.key(&key) };
+            self.problems.add(path, message);
         }
     }
 }
