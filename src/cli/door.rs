@@ -5,6 +5,8 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use socket2::{Domain, SockAddr, Type};
+
 use super::Failure;
 
 /// Where a relay's door is unless `--socket` says otherwise.
@@ -79,11 +81,9 @@ impl Socket {
         Ok(text)
     }
 
-    /// Connects. Nothing is waited for longer than `timeout`.
+    /// Connects. Neither that nor a read or a write waits longer than `timeout`.
     fn connect(&self, timeout: Duration) -> Result<UnixStream, Failure> {
-        let connected = UnixStream::connect(&self.socket)
-            .and_then(|stream| stream.set_read_timeout(Some(timeout)).map(|()| stream));
-        connected.map_err(|error| self.unreachable(error))
+        connected(&self.socket, timeout).map_err(|error| self.unreachable(error))
     }
 
     fn request(
@@ -119,7 +119,7 @@ impl Socket {
 
     fn unreachable(&self, error: io::Error) -> Failure {
         let path = self.socket.display();
-        // A read that may not take longer ends with the one or the other.
+        // What may not take longer ends with the one or the other.
         if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
             return Failure::Refused(format!(
                 "the relay at {path} does not answer in time; it hangs, or is stopped"
@@ -138,4 +138,14 @@ impl Socket {
         let (path, text) = (self.socket.display(), text.trim_end());
         Failure::Refused(format!("the relay at {path} says {status}: {text}"))
     }
+}
+
+/// The time to write is set first: it is also how long Linux waits for room in the queue of a
+/// listener that accepts nobody.
+fn connected(path: &Path, timeout: Duration) -> io::Result<UnixStream> {
+    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_write_timeout(Some(timeout))?;
+    socket.set_read_timeout(Some(timeout))?;
+    socket.connect(&SockAddr::unix(path)?)?;
+    Ok(socket.into())
 }

@@ -1,11 +1,13 @@
 //! The operator's Unix door: what it answers, and to whom it goes on talking.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 
 use rustix::process::Signal;
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::peer::{Peer, Service};
 use crate::program::{Folder, Port, Program, Stopwatch, WAIT, ended, feed, veylor};
@@ -134,18 +136,43 @@ fn large_message_is_sent_whole() {
 fn silent_door_is_not_waited_for_without_an_end() {
     let folder = Folder::new();
     let _silent = UnixListener::bind(folder.join("admin.sock")).unwrap();
+    let long = folder.write("long", &"x".repeat(1 << 20));
     let commands: &[_] = if cfg!(feature = "tui") { &["top", "status"] } else { &["status"] };
     let ask =
         |command: &&str| Program::start(veylor(&folder).args([*command, "--socket", "admin.sock"]));
-    let asking: Vec<_> = commands.iter().map(ask).collect();
-    for mut program in asking {
-        assert_eq!(program.exit_code(WAIT), 1);
-        assert!(
-            program
-                .stderr()
-                .starts_with("veylor: the relay at admin.sock does not answer in time; ")
-        );
-    }
+    let mut send = veylor(&folder);
+    send.args(["send", "feed", "--socket", "admin.sock"]);
+    let sending = Program::start_with(&mut send, File::open(long).unwrap().into());
+    let asking: Vec<_> = commands.iter().map(ask).chain([sending]).collect();
+    asking.into_iter().for_each(gives_up);
+}
+
+#[test]
+fn full_door_is_not_waited_for_without_an_end() {
+    let folder = Folder::new();
+    let address = SockAddr::unix(folder.join("admin.sock")).unwrap();
+    let socket = || Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    let stopped = socket();
+    stopped.bind(&address).unwrap();
+    stopped.listen(1).unwrap();
+    let knocks = || {
+        let visitor = socket();
+        visitor.set_nonblocking(true).unwrap();
+        visitor.connect(&address).ok().map(|()| visitor)
+    };
+    let _waiting: Vec<_> = std::iter::from_fn(knocks).collect();
+    gives_up(Program::start(veylor(&folder).args(["status", "--socket", "admin.sock"])));
+}
+
+/// The command ends, and says that the relay hangs.
+#[track_caller]
+fn gives_up(mut command: Program) {
+    assert_eq!(command.exit_code(WAIT), 1);
+    let said = command.stderr();
+    assert!(
+        said.starts_with("veylor: the relay at admin.sock does not answer in time; "),
+        "{said}"
+    );
 }
 
 #[test]
