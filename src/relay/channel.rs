@@ -45,7 +45,7 @@ pub(super) struct Broadcast {
     pub(super) dropping: Vec<Key>,
     /// All connections of this wire, also those who are coming or going.
     pub(super) population: usize,
-    /// How many of them come from each address.
+    /// How many of them come from each address, or network of IPv6.
     from: HashMap<IpAddr, usize>,
     /// Clients were turned away since there was room.
     pub(super) is_full: bool,
@@ -248,16 +248,16 @@ impl Broadcast {
     /// Counts a connection that comes.
     pub(super) fn enter(&mut self, peer: Peer) {
         self.population += 1;
-        if let Some(address) = peer.address() {
-            *self.from.entry(address).or_default() += 1;
+        if let Some(network) = peer.network() {
+            *self.from.entry(network).or_default() += 1;
         }
     }
 
     /// Counts a connection that is gone.
     pub(super) fn exit(&mut self, peer: Peer) {
         self.population -= 1;
-        if let Some(address) = peer.address()
-            && let Entry::Occupied(mut count) = self.from.entry(address)
+        if let Some(network) = peer.network()
+            && let Entry::Occupied(mut count) = self.from.entry(network)
         {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
@@ -267,7 +267,7 @@ impl Broadcast {
     }
 
     fn population_from(&self, peer: Peer) -> usize {
-        peer.address().and_then(|address| self.from.get(&address).copied()).unwrap_or_default()
+        peer.network().and_then(|network| self.from.get(&network).copied()).unwrap_or_default()
     }
 
     /// Looks at every cursor: forgets what everyone has, and finds out what some are entitled to.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::MAX_CLIENT_OUTBOX_BYTES;
@@ -20,6 +20,9 @@ const POLICY_VIOLATION: u16 = 1008;
 
 /// Slices of one vectored write at most; 64 segments are 4 MiB.
 const MAX_SLICES: usize = 64;
+
+/// The part of an IPv6 address that a host cannot choose (RFC 4291, section 2.5.1).
+const NETWORK_MASK: Ipv6Addr = Ipv6Addr::from_bits(u128::MAX << 64);
 
 /// What a peer is to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -364,10 +367,14 @@ impl Paces {
 }
 
 impl Peer {
-    /// Its address, if it has one.
-    pub(super) fn address(self) -> Option<IpAddr> {
+    /// What it is counted by, if it has an address: that of IPv4, the /64 network of IPv6, of which
+    /// one host has all addresses.
+    pub(super) fn network(self) -> Option<IpAddr> {
         match self {
-            Self::Tcp(address) => Some(address.ip().to_canonical()),
+            Self::Tcp(address) => Some(match address.ip().to_canonical() {
+                IpAddr::V4(address) => address.into(),
+                IpAddr::V6(address) => (address & NETWORK_MASK).into(),
+            }),
             Self::Unix(_) => None,
         }
     }
@@ -387,5 +394,21 @@ impl fmt::Display for Peer {
             Self::Unix(Some(credentials)) => credentials.fmt(f),
             Self::Unix(None) => f.write_str("unix"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peer_is_counted_by_what_its_host_cannot_choose() {
+        let network = |ip: &str| Peer::Tcp(SocketAddr::new(ip.parse().unwrap(), 1)).network();
+        assert_eq!(network("192.0.2.1"), network("::ffff:192.0.2.1"));
+        assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
+        assert_ne!(network("::ffff:192.0.2.1"), network("::ffff:192.0.2.2"));
+        assert_eq!(network("2001:db8:1:2::1"), network("2001:db8:1:2:ffff:ffff:ffff:ffff"));
+        assert_ne!(network("2001:db8:1:2::1"), network("2001:db8:1:3::1"));
+        assert_eq!(Peer::Unix(None).network(), None);
     }
 }
