@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::Failure;
 use super::door::Socket;
+use crate::codec::request::MAX_BODY_BYTES;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Show {
@@ -43,7 +44,7 @@ pub(super) struct Reload {
 pub(super) struct Send {
     /// The name of the source
     source: String,
-    /// The message; without it, each line of stdin is one
+    /// The message, at most 1 MiB; without it, each line of stdin is one
     text: Option<String>,
     #[command(flatten)]
     socket: Socket,
@@ -129,15 +130,24 @@ pub(super) fn reload(args: &Reload) -> Result<(), Failure> {
 
 /// Sends a message, or each line of stdin, to a source.
 pub(super) fn send(args: &Send) -> Result<(), Failure> {
-    let path = source_path(&args.source, "send");
     if let Some(text) = &args.text {
-        return print(&args.socket.post(&path, text.as_bytes())?);
+        return print(&send_one(args, text)?);
     }
     for line in io::stdin().lock().lines() {
         let line = line.map_err(|error| Failure::System("cannot read stdin".to_owned(), error))?;
-        args.socket.post(&path, line.as_bytes())?;
+        send_one(args, &line)?;
     }
     Ok(())
+}
+
+fn send_one(args: &Send, text: &str) -> Result<String, Failure> {
+    if text.len() > MAX_BODY_BYTES {
+        let (size, most) = (text.len(), MAX_BODY_BYTES);
+        return Err(Failure::Refused(format!(
+            "a message of {size} bytes is too large to be sent by hand: at most {most}"
+        )));
+    }
+    args.socket.post(&source_path(&args.source, "send"), text.as_bytes())
 }
 
 /// The number of a client, with or without the channel in front of it.

@@ -59,6 +59,13 @@ pub struct Reading {
     output: Result<Output, super::Error>,
 }
 
+/// What came of a reading: a sentence for each change, and what should be known that was not before.
+#[derive(Debug)]
+pub(super) struct Reloaded {
+    changes: Vec<String>,
+    warnings: Vec<String>,
+}
+
 /// Why nothing is changed.
 #[derive(Debug)]
 pub enum ReloadError {
@@ -112,17 +119,11 @@ impl Daemon {
     }
 
     /// Says what came of a reload.
-    fn end_reload(&mut self, reloaded: Result<Vec<String>, ReloadError>, now: Instant) {
+    fn end_reload(&mut self, reloaded: Result<Reloaded, ReloadError>, now: Instant) {
         let response = match reloaded {
-            Ok(changes) if changes.is_empty() => {
-                log::info!("reload: nothing has changed");
-                Response::text(200, "nothing has changed")
-            }
-            Ok(changes) => {
-                for change in &changes {
-                    log::info!("reload: {change}");
-                }
-                Response::text(200, &changes.join("\n"))
+            Ok(reloaded) => {
+                reloaded.log();
+                reloaded.response()
             }
             Err(error) => {
                 error.log();
@@ -144,13 +145,12 @@ impl Daemon {
         }
     }
 
-    /// Becomes what a configuration asks for, wholly or not at all. What has changed, a sentence
-    /// each.
+    /// Becomes what a configuration asks for, wholly or not at all.
     pub(super) fn reload(
         &mut self,
         reading: Reading,
         now: Instant,
-    ) -> Result<Vec<String>, ReloadError> {
+    ) -> Result<Reloaded, ReloadError> {
         if self.relay.outcome().is_some() {
             return Err(ReloadError::Ending);
         }
@@ -167,13 +167,11 @@ impl Daemon {
         self.relay.reload(plan.layout, now);
         self.logging.change(&settings.log, output);
         let is_new = |warning: &&String| !self.settings.warnings.contains(*warning);
-        for warning in settings.warnings.iter().filter(is_new) {
-            log::warn!("{warning}");
-        }
+        let warnings = settings.warnings.iter().filter(is_new).cloned().collect();
         let mut changes = plan.changes;
         changes.extend(memory_change(&self.settings, &settings));
         self.settings = settings;
-        Ok(changes)
+        Ok(Reloaded { changes, warnings })
     }
 }
 
@@ -253,6 +251,31 @@ fn memory_change(old: &Settings, new: &Settings) -> Option<String> {
     let (steady, worst) = of(new);
     let has_changed = of(old) != (steady.clone(), worst.clone());
     has_changed.then(|| format!("memory at most {steady} in steady running, {worst} at worst"))
+}
+
+impl Reloaded {
+    fn log(&self) {
+        for warning in &self.warnings {
+            log::warn!("{warning}");
+        }
+        for sentence in self.sentences() {
+            log::info!("reload: {sentence}");
+        }
+    }
+
+    /// What whoever asked for the reload is told.
+    fn response(&self) -> Response {
+        let warnings = self.warnings.iter().map(|warning| format!("warning: {warning}"));
+        let sentences = self.sentences().into_iter().map(str::to_owned);
+        Response::text(200, &sentences.chain(warnings).collect::<Vec<_>>().join("\n"))
+    }
+
+    fn sentences(&self) -> Vec<&str> {
+        match &*self.changes {
+            [] => vec!["nothing has changed"],
+            changes => changes.iter().map(String::as_str).collect(),
+        }
+    }
 }
 
 impl ReloadError {
