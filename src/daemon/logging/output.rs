@@ -11,6 +11,7 @@ use std::{env, fmt};
 use anstyle::{AnsiColor, Style};
 use log::Level;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use crate::config::settings::{Log as LogSettings, LogFormat};
 
@@ -144,7 +145,7 @@ fn style(level: Level) -> Style {
     color.on_default()
 }
 
-/// How long a write may wait. Somewhere may be a pipe, a socket or a terminal that nobody reads, and
+/// How long a line may wait. Somewhere may be a pipe, a socket or a terminal that nobody reads, and
 /// a write that waits there stops the relay; who only is a little late shall still get every line.
 #[derive(Debug)]
 struct Patience {
@@ -153,6 +154,8 @@ struct Patience {
 
 impl Patience {
     const WHOLE: Duration = Duration::from_millis(100);
+    /// It is tried so often, where it cannot be known when it is of use.
+    const STEP: Duration = Duration::from_millis(5);
 
     fn new() -> Self {
         Self { left: Self::WHOLE }
@@ -160,23 +163,50 @@ impl Patience {
 
     /// Writes as much as is taken soon. Each wait halves the next, up to a write without one.
     fn write(&mut self, mut to: impl Write + AsFd, bytes: &[u8]) -> io::Result<usize> {
-        if has_room(&to, Duration::ZERO) {
-            self.left = Self::WHOLE;
-        } else if has_room(&to, self.left) {
-            self.left /= 2;
-        } else {
-            self.left = Duration::ZERO;
-            return Err(io::ErrorKind::WouldBlock.into());
+        let bytes = &bytes[..bytes.len().min(PIPE_BYTES)];
+        let steps = self.left.as_millis() / Self::STEP.as_millis();
+        // A terminal may claim room and take nothing, and would claim it again at once.
+        let mut has_lied = false;
+        for step in 0..=steps {
+            let wait = if step == 0 { Duration::ZERO } else { Self::STEP };
+            if has_lied {
+                pause(wait);
+            } else if !has_room(&to, wait) {
+                continue;
+            }
+            match to.write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => has_lied = true,
+                Err(error) => return Err(error),
+                Ok(count) => {
+                    self.learn(step > 0, count < bytes.len());
+                    return Ok(count);
+                }
+            }
         }
-        to.write(&bytes[..bytes.len().min(PIPE_BYTES)])
+        self.left = Duration::ZERO;
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    /// What took only a part is full again, so it has not caught up.
+    fn learn(&mut self, has_waited: bool, is_part: bool) {
+        if has_waited {
+            self.left /= 2;
+        } else if !is_part {
+            self.left = Self::WHOLE;
+        }
     }
 }
 
-/// Whether something can be written within a while. Where that cannot be asked, the write itself
-/// shall tell.
+/// Whether something says that it can be written to, within a while. Where that cannot be asked, the
+/// write itself shall tell.
 fn has_room(to: impl AsFd, within: Duration) -> bool {
     let within = Timespec::try_from(within).unwrap_or_default();
-    !poll(&mut [PollFd::new(&to, PollFlags::OUT)], Some(&within)).is_ok_and(|ready| ready == 0)
+    let ready = poll(&mut [PollFd::new(&to, PollFlags::OUT)], Some(&within));
+    !matches!(ready, Ok(0) | Err(Errno::INTR))
+}
+
+fn pause(time: Duration) {
+    let _ = poll(&mut [], Some(&Timespec::try_from(time).unwrap_or_default()));
 }
 
 /// The standard error.
@@ -233,6 +263,7 @@ impl Write for LogFile {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
+    use std::os::fd::BorrowedFd;
     use std::sync::{Arc, Mutex};
 
     use super::*;
@@ -325,6 +356,40 @@ mod tests {
         reader.read_exact(&mut vec![0; taken]).unwrap();
         assert_eq!(patience.write(&writer, b"x").unwrap(), 1);
         assert_eq!(patience.left, Patience::WHOLE);
+    }
+
+    /// What claims room that it does not have, as a terminal may.
+    struct Liar {
+        null: File,
+        asked: u32,
+    }
+
+    impl AsFd for Liar {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            self.null.as_fd()
+        }
+    }
+
+    impl Write for Liar {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            self.asked += 1;
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn who_claims_room_and_takes_nothing_is_waited_for_once() {
+        let mut liar = Liar { null: File::create("/dev/null").unwrap(), asked: 0 };
+        let mut patience = Patience::new();
+        assert!(has_room(&liar, Duration::ZERO));
+        for asked in [21, 22, 23] {
+            let refused = patience.write(&mut liar, b"x").unwrap_err();
+            assert_eq!((refused.kind(), liar.asked), (io::ErrorKind::WouldBlock, asked));
+        }
     }
 
     #[test]
