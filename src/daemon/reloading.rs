@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::logging::{Manner, Output};
+use super::logging::{Opener, Output};
 use super::sandbox::{Outside, Sandbox};
 use super::{Daemon, Letter};
 use crate::codec::request::{Request, Response};
@@ -91,8 +91,8 @@ impl Daemon {
             self.admin.keep_waiting(key, now);
         }
         self.notify.reloading();
-        let (file, manner) = (self.settings.file.as_deref(), self.logging.manner());
-        if let Err(error) = self.reloading.begin(file, manner, visitor, now) {
+        let (file, opener) = (self.settings.file.as_deref(), self.logging.opener());
+        if let Err(error) = self.reloading.begin(file, opener, visitor, now) {
             self.end_reload(Err(error), now);
         }
     }
@@ -191,7 +191,7 @@ impl Reloading {
     fn begin(
         &mut self,
         file: Option<&Path>,
-        manner: Manner,
+        opener: Opener,
         visitor: Option<(Key, Request)>,
         now: Instant,
     ) -> Result<(), ReloadError> {
@@ -206,7 +206,7 @@ impl Reloading {
         self.number += 1;
         let (post, number) = (self.post.clone(), self.number);
         let sandbox = Arc::clone(&self.sandbox);
-        let job = move || post.send(Letter::Reloaded(number, read(&file, manner, &sandbox)));
+        let job = move || post.send(Letter::Reloaded(number, read(&file, &opener, &sandbox)));
         resolver::spawn(job).map_err(|error| ReloadError::Daemon(super::Error::System(error)))?;
         self.stage = Stage::Reading { until: now + READ_TIMEOUT };
         Ok(())
@@ -231,14 +231,14 @@ impl Reloading {
 
 /// Reads a file, its secrets and the numbers of its hosts, and opens the log anew. Blocks: runs on a
 /// thread of its own.
-fn read(file: &Path, manner: Manner, sandbox: &Sandbox) -> Result<Box<Reading>, ReloadError> {
+fn read(file: &Path, opener: &Opener, sandbox: &Sandbox) -> Result<Box<Reading>, ReloadError> {
     let settings =
         config::load(file).map_err(|error| match sandbox.unreadable(|| config::files(file)) {
             Some(outside) => ReloadError::Outside(outside, Some(error)),
             None => ReloadError::Config(error),
         })?;
     let places = settings.endpoints.iter().map(|endpoint| endpoint.address.resolve()).collect();
-    let output = manner.open(&settings.log);
+    let output = opener.open(&settings.log);
     Ok(Box::new(Reading { settings, places, output }))
 }
 

@@ -7,7 +7,9 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 
 use crate::peer::{Peer, Service, greet};
 use crate::program::{Folder, Port, Program, WAIT, ended, feed, veylor};
@@ -96,18 +98,23 @@ struct Unread {
     child: Child,
     source: Peer,
     port: Port,
-    _service: Service,
-    _folder: Folder,
+    service: Service,
+    folder: Folder,
 }
 
 impl Unread {
-    /// Logs to `stderr`, and has its source.
-    fn new(stderr: impl Into<Stdio>) -> Self {
+    /// Logs to `stderr`, and has its source; `more` is further keys.
+    fn new(stderr: impl Into<Stdio>, more: &str) -> Self {
         let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
-        folder.write("config.yaml", &feed(&service.url(), &port, ""));
+        folder.write("config.yaml", &Self::config(&folder, &service, &port, more));
         let child = veylor(&folder).arg("-v").stderr(stderr).spawn().unwrap();
         let source = service.accept();
-        Self { child, source, port, _service: service, _folder: folder }
+        Self { child, source, port, service, folder }
+    }
+
+    fn config(folder: &Folder, service: &Service, port: &Port, more: &str) -> String {
+        let admin = format!("admin: {{unix_socket_path: \"{}\"}}\n", socket(folder).display());
+        feed(&service.url(), port, "") + &admin + more
     }
 
     /// Has the relay say more than any pipe or terminal keeps, while its clients are served.
@@ -164,15 +171,64 @@ fn has_more(reader: impl AsFd, within: Duration) -> bool {
     poll(&mut [PollFd::new(&reader, PollFlags::IN)], Some(&within)).unwrap() > 0
 }
 
+/// A terminal, whose screen shows nothing before it is read.
+struct Terminal {
+    screen: File,
+    line: OwnedFd,
+}
+
+impl Terminal {
+    fn new() -> Self {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let screen = openpt(flags).unwrap();
+        grantpt(&screen).unwrap();
+        unlockpt(&screen).unwrap();
+        let line = ioctl_tiocgptpeer(&screen, flags).unwrap();
+        Self { screen: screen.into(), line }
+    }
+
+    /// For a program: as a shell gives its own to it.
+    fn shared(&self) -> OwnedFd {
+        self.line.try_clone().unwrap()
+    }
+}
+
 #[test]
 fn log_that_nobody_reads_does_not_stop_the_relay() {
     let (reader, writer) = io::pipe().unwrap();
-    let mut unread = Unread::new(writer);
+    let mut unread = Unread::new(writer, "");
     unread.flood();
 
     // Who reads again is told what is missing, after all that was there.
     let lost = " lines of the log could not be written";
     let said = unread.read_until(lost, &mut File::from(OwnedFd::from(reader)));
     assert!(said.find(lost).unwrap() > 3000, "{said}");
+    unread.end();
+}
+
+#[test]
+fn terminal_that_nobody_reads_does_not_stop_the_relay() {
+    let mut terminal = Terminal::new();
+    let mut unread = Unread::new(terminal.shared(), "");
+    unread.flood();
+    // The shell's own way to the terminal still waits.
+    assert!(!fcntl_getfl(&terminal.line).unwrap().contains(OFlags::NONBLOCK));
+    unread.read_until(" lines of the log could not be written", &mut terminal.screen);
+    unread.flood();
+    unread.end();
+}
+
+#[test]
+fn terminal_that_nobody_reads_does_not_stop_the_relay_after_a_reload() {
+    let mut terminal = Terminal::new();
+    let mut unread = Unread::new(terminal.shared(), "");
+    let Unread { folder, service, port, .. } = &unread;
+    let json = Unread::config(folder, service, port, "log: {format: json}\n");
+    folder.write("config.yaml", &json);
+    let mut reload = veylor(folder);
+    let (code, said, problems) = ended(reload.args(["reload", "--socket"]).arg(socket(folder)));
+    assert_eq!((code, said.as_str()), (0, "log: format has changed\n"), "{problems}");
+    unread.flood();
+    unread.read_until("\"message\":\"reload: log: format has changed\"", &mut terminal.screen);
     unread.end();
 }

@@ -2,6 +2,7 @@
 //! those who watch the relay.
 
 mod output;
+mod stderr;
 
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 pub(super) use self::output::Output;
+use self::stderr::Stderr;
 use super::Error;
 use crate::config::settings::Log as LogSettings;
 use crate::observe::snapshot::LogLine;
@@ -24,7 +26,14 @@ const MAX_WAITING_LINES: usize = 1000;
 pub struct Logging {
     logger: Arc<Collapsing>,
     lines: Receiver<LogLine>,
+    opener: Opener,
+}
+
+/// Opens what settings name.
+#[derive(Clone, Debug)]
+pub(super) struct Opener {
     manner: Manner,
+    stderr: Stderr,
 }
 
 /// What the command line says of the log, whatever the configuration says.
@@ -39,13 +48,14 @@ pub struct Manner {
 impl Logging {
     /// Starts logging. Fails if the file of the settings cannot be opened.
     pub fn start(settings: &LogSettings, manner: Manner) -> Result<Self, Error> {
-        let output = manner.open(settings)?;
+        let opener = Opener { manner, stderr: Stderr::new() };
+        let output = opener.open(settings)?;
         let (watchers, lines) = mpsc::sync_channel(MAX_WAITING_LINES);
         let logger = Arc::new(Collapsing::new(output, watchers));
         // It fails only if there is a logger already, which then is the one to use.
         let _ = log::set_boxed_logger(Box::new(Arc::clone(&logger)));
         log::set_max_level(manner.level(settings));
-        Ok(Self { logger, lines, manner })
+        Ok(Self { logger, lines, opener })
     }
 
     /// The next line that was logged and not yet handed out.
@@ -53,29 +63,32 @@ impl Logging {
         self.lines.try_recv().ok()
     }
 
-    pub(super) fn manner(&self) -> Manner {
-        self.manner
+    /// To be used off the loop.
+    pub(super) fn opener(&self) -> Opener {
+        self.opener.clone()
     }
 
     /// Goes on as other settings ask, whose output is open.
     pub(super) fn change(&self, settings: &LogSettings, output: Output) {
         self.logger.change(output);
-        log::set_max_level(self.manner.level(settings));
+        log::set_max_level(self.opener.manner.level(settings));
     }
 }
 
-impl Manner {
-    /// Opens what the settings name, a file anew. Blocks.
-    pub(super) fn open(self, settings: &LogSettings) -> Result<Output, Error> {
-        if self.is_silent && settings.file.is_none() {
+impl Opener {
+    /// Opens a file anew. Blocks.
+    pub(super) fn open(&self, settings: &LogSettings) -> Result<Output, Error> {
+        if self.manner.is_silent && settings.file.is_none() {
             return Ok(Output::nowhere());
         }
-        Output::open(settings).map_err(|error| {
+        Output::open(settings, &self.stderr).map_err(|error| {
             let file = settings.file.as_deref().unwrap_or_else(|| "stderr".as_ref());
             Error::Log(file.to_owned(), error)
         })
     }
+}
 
+impl Manner {
     fn level(self, settings: &LogSettings) -> LevelFilter {
         if self.is_verbose { settings.level.max(LevelFilter::Debug) } else { settings.level }
     }

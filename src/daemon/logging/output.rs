@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use std::{env, fmt};
 
@@ -13,6 +14,7 @@ use log::Level;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use super::stderr::Stderr;
 use crate::config::settings::{Log as LogSettings, LogFormat};
 
 /// Bytes that a pipe takes whole when it takes any (`PIPE_BUF`, pipe(7)).
@@ -39,15 +41,17 @@ enum Form {
 
 impl Output {
     /// What these settings ask for; fails if their file cannot be opened.
-    pub(super) fn open(settings: &LogSettings) -> io::Result<Self> {
+    pub(super) fn open(settings: &LogSettings, stderr: &Stderr) -> io::Result<Self> {
         let form = match (settings.format, &settings.file) {
             (LogFormat::Json, _) => Form::Json,
             (LogFormat::Text, None) => Form::on_stderr(),
             (LogFormat::Text, Some(_)) => Form::Text { has_time: true, has_color: false },
         };
-        let sink: Box<dyn Write + Send> = match &settings.file {
-            None => Box::new(Stderr { patience: Patience::new() }),
-            Some(path) => Box::new(LogFile::open(path)?),
+        let patience = Patience::new();
+        let sink: Box<dyn Write + Send> = match (&settings.file, stderr) {
+            (Some(path), _) => Box::new(LogFile::open(path)?),
+            (None, Stderr::Own(file)) => Box::new(Patient { to: Arc::clone(file), patience }),
+            (None, Stderr::Inherited) => Box::new(Patient { to: io::stderr(), patience }),
         };
         Ok(Self::new(form, sink))
     }
@@ -209,19 +213,20 @@ fn pause(time: Duration) {
     let _ = poll(&mut [], Some(&Timespec::try_from(time).unwrap_or_default()));
 }
 
-/// The standard error.
+/// Somewhere that is waited for no longer than patience lasts.
 #[derive(Debug)]
-struct Stderr {
+struct Patient<T> {
+    to: T,
     patience: Patience,
 }
 
-impl Write for Stderr {
+impl<T: Write + AsFd> Write for Patient<T> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.patience.write(io::stderr(), bytes)
+        self.patience.write(&mut self.to, bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.to.flush()
     }
 }
 
@@ -264,7 +269,7 @@ impl Write for LogFile {
 mod tests {
     use std::io::Read;
     use std::os::fd::BorrowedFd;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use super::*;
 
@@ -288,7 +293,7 @@ mod tests {
         for format in [LogFormat::Text, LogFormat::Json] {
             let settings =
                 LogSettings { format, file: Some(path.clone()), ..LogSettings::default() };
-            let mut output = Output::open(&settings).unwrap();
+            let mut output = Output::open(&settings, &Stderr::Inherited).unwrap();
             output.show(Level::Warn, TIME, "before");
             fs::rename(&path, folder.path().join("old.log")).unwrap();
             output.show(Level::Warn, TIME, "after \"it\"");
@@ -395,6 +400,7 @@ mod tests {
     #[test]
     fn file_in_a_folder_that_is_not_there_is_an_error() {
         let file = Some(PathBuf::from("/nonexistent/veylor.log"));
-        assert!(Output::open(&LogSettings { file, ..LogSettings::default() }).is_err());
+        let settings = LogSettings { file, ..LogSettings::default() };
+        assert!(Output::open(&settings, &Stderr::Inherited).is_err());
     }
 }
