@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
-use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, ptsname, unlockpt};
 
 use crate::peer::{Peer, Service, greet};
 use crate::program::{Folder, Port, Program, WAIT, ended, feed, veylor};
@@ -191,6 +191,10 @@ impl Terminal {
     fn shared(&self) -> OwnedFd {
         self.line.try_clone().unwrap()
     }
+
+    fn path(&self) -> String {
+        ptsname(&self.screen, Vec::new()).unwrap().into_string().unwrap()
+    }
 }
 
 #[test]
@@ -230,5 +234,14 @@ fn terminal_that_nobody_reads_does_not_stop_the_relay_after_a_reload() {
     assert_eq!((code, said.as_str()), (0, "log: format has changed\n"), "{problems}");
     unread.flood();
     unread.read_until("\"message\":\"reload: log: format has changed\"", &mut terminal.screen);
+    unread.end();
+}
+
+#[test]
+fn terminal_that_is_named_and_that_nobody_reads_does_not_stop_the_relay() {
+    let terminal = Terminal::new();
+    let log = format!("log: {{file: \"{}\"}}\n", terminal.path());
+    let mut unread = Unread::new(Stdio::null(), &log);
+    unread.flood();
     unread.end();
 }

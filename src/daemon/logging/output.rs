@@ -12,7 +12,7 @@ use std::{env, fmt};
 use anstyle::{AnsiColor, Style};
 use log::Level;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::io::{Errno, ioctl_fionbio};
 
 use super::stderr::Stderr;
 use crate::config::settings::{Log as LogSettings, LogFormat};
@@ -243,6 +243,8 @@ struct LogFile {
 impl LogFile {
     fn open(path: &Path) -> io::Result<Self> {
         let file = File::options().create(true).append(true).open(path)?;
+        // It may be a pipe or a terminal. A regular file waits for its disk nevertheless.
+        let _ = ioctl_fionbio(&file, true);
         let metadata = file.metadata()?;
         let identity = (metadata.dev(), metadata.ino());
         Ok(Self { path: path.to_owned(), file, identity, patience: Patience::new() })
