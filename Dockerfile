@@ -1,5 +1,5 @@
 # docker build -t veylor .
-# docker run -v "$PWD/config.yaml:/config.yaml:ro" -p 127.0.0.1:8765:8765 veylor
+# docker run -v "$PWD/config.yaml:/etc/veylor/config.yaml:ro" -p 127.0.0.1:8765:8765 veylor
 #
 # Inside, endpoints must listen at 0.0.0.0; what is reachable from outside, -p says.
 
@@ -13,6 +13,8 @@ RUN rustup target add "$(uname -m)-unknown-linux-musl" \
 
 FROM scratch
 COPY --from=build /veylor.static /veylor
+# A folder of its own: the sandbox lets everything be read that is beside the configuration.
+WORKDIR /etc/veylor
 USER 65534:65534
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/veylor"]

@@ -1,7 +1,9 @@
 //! What still works inside the sandbox, and what does not.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 
 use rustix::process::Signal;
@@ -152,6 +154,42 @@ fn line_of_the_log_says_what_is_given_up_and_every_thread_does() {
         confined.program.wait_for("[INFO] sandbox: Landlock (ABI ");
         confined.program.wait_for("folders, writes in 1; no new privileges");
     }
+}
+
+#[test]
+fn figures_of_the_process_are_known_inside() {
+    let (confined, _source) = Confined::new("");
+    confined.program.wait_for("; no new privileges");
+    let mut door = UnixStream::connect(confined.folder.join("run/admin.sock")).unwrap();
+    door.set_read_timeout(Some(WAIT)).unwrap();
+    door.write_all(b"GET /metrics HTTP/1.1\r\nConnection: close\r\n\r\n").unwrap();
+    let mut page = String::new();
+    door.read_to_string(&mut page).unwrap();
+    for name in ["process_resident_memory_bytes", "process_open_fds"] {
+        let line = page.lines().find_map(|line| line.strip_prefix(name)).expect(name);
+        assert!(line.trim().parse::<f64>().unwrap() > 0.0, "{name}{line}");
+    }
+    assert!(page.contains("\nprocess_cpu_seconds_total "), "{page}");
+    if has_landlock() {
+        let said = confined.program.stderr();
+        let line = said.lines().find(|line| line.contains("sandbox: reads in ")).unwrap();
+        assert!(line.contains(&format!("/proc/{},", confined.program.id())), "{line}");
+        assert!(!line.contains("/proc,") && !line.contains("/run,"), "{line}");
+    }
+}
+
+#[test]
+fn whole_home_that_can_be_read_is_warned_of() {
+    if !has_landlock() {
+        return;
+    }
+    let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
+    folder.write("config.yaml", &feed(&service.url(), &port, ""));
+    let home = folder.join("");
+    let program = Program::start(command(&folder).env("HOME", &home));
+    let home = home.canonicalize().unwrap();
+    let words = format!("[WARN] sandbox: all that is in {} can be read, since", home.display());
+    program.wait_for(&words);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The folders that the process needs, and Landlock's rules for them.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -15,9 +15,9 @@ use crate::config;
 use crate::config::settings::{Settings, Source};
 use crate::config::template::credentials_folder;
 
-/// What the C library needs to resolve names: its configuration, the libraries that this names,
-/// and what services of the system have written for it; and what `/metrics` tells of the process.
-const SYSTEM_FOLDERS: [&str; 10] = [
+/// What the C library needs to resolve names of hosts and users: its configuration, the libraries
+/// that this names, and what services of the system have written for it, or list of themselves.
+const SYSTEM_FOLDERS: [&str; 12] = [
     "/etc",
     "/usr",
     "/lib",
@@ -25,10 +25,15 @@ const SYSTEM_FOLDERS: [&str; 10] = [
     "/lib64",
     "/nix/store",
     "/gnu/store",
-    "/run",
+    "/run/nscd",
+    "/run/systemd/machines",
+    "/run/systemd/resolve",
+    "/run/systemd/userdb",
     "/var/lib/sss",
-    "/proc",
 ];
+/// What `/metrics` tells of the process: a link to its folder, in which its threads are as well.
+/// Those of others hold their variables, and so their secrets.
+const OWN_PROCESS: &str = "/proc/self";
 /// May be links to places that are not among the folders above, and change with the network.
 const RESOLVER_FILES: [&str; 3] = ["/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf"];
 /// The terminal, for the UI; and nothing.
@@ -55,6 +60,9 @@ pub(super) struct Folders {
     readable: Vec<Folder>,
     for_sockets: Vec<Folder>,
     for_logs: Vec<Folder>,
+    /// The kernel makes a folder of `/proc` anew, as another one, when it has forgotten it for want
+    /// of memory. It forgets none that is open.
+    _own_process: Option<File>,
 }
 
 /// A folder, or a device.
@@ -70,12 +78,13 @@ impl Folders {
     pub(super) fn of(settings: &Settings) -> Self {
         let named = settings.file.iter().flat_map(|file| config::files(file));
         let named = named.chain(settings.sources.iter().flat_map(Source::files));
-        let files = named.chain(RESOLVER_FILES.map(PathBuf::from));
-        let system = SYSTEM_FOLDERS.map(PathBuf::from);
         let sockets = settings.socket_paths().map(|path| folder_of(path).to_owned());
         let log = settings.log.file.clone().into_iter().flat_map(places_of);
         Self {
-            readable: existing(files.flat_map(places_of).chain(system).chain(credentials_folder())),
+            _own_process: File::open(OWN_PROCESS).ok(),
+            readable: existing(
+                named.flat_map(places_of).chain(system()).chain(credentials_folder()),
+            ),
             for_sockets: existing(sockets.chain(folders_in(RUNTIME_DIRECTORY))),
             for_logs: existing(log.chain(folders_in(LOGS_DIRECTORY))),
         }
@@ -112,6 +121,13 @@ impl Folders {
         (self.readable.len(), self.for_sockets.len() + self.for_logs.len())
     }
 
+    /// A folder that is read and holds much more than what the relay needs: `/`, or this home.
+    pub(super) fn too_wide(&self, home: Option<&Path>) -> Option<&Path> {
+        let home = home.and_then(|home| fs::canonicalize(home).ok());
+        let mut paths = self.readable.iter().map(|folder| folder.path.as_path());
+        paths.find(|path| *path == Path::new("/") || Some(*path) == home.as_deref())
+    }
+
     /// Whether a file is there and cannot be read.
     pub(super) fn hide(&self, file: &Path) -> bool {
         fs::canonicalize(file).is_ok_and(|found| !contain(&self.readable, &found))
@@ -133,6 +149,20 @@ impl Folders {
         let found = fs::canonicalize(&target).or_else(|_| fs::canonicalize(folder_of(&target)));
         found.is_ok_and(|found| !contain(&self.for_logs, &found))
     }
+}
+
+/// What is read whatever the configuration says.
+fn system() -> impl Iterator<Item = PathBuf> {
+    let resolver = RESOLVER_FILES.into_iter().flat_map(|file| places_of(file.into()));
+    let resolver = resolver.filter_map(|folder| nearest(&folder));
+    SYSTEM_FOLDERS.into_iter().chain([OWN_PROCESS]).map(PathBuf::from).chain(resolver)
+}
+
+/// A folder, or the one in which it will be made: of what a link leads to, there may be nothing
+/// before there is a network. Never that of all files.
+fn nearest(folder: &Path) -> Option<PathBuf> {
+    let found = fs::canonicalize(folder).or_else(|_| fs::canonicalize(folder_of(folder)));
+    found.ok().filter(|found| found != Path::new("/"))
 }
 
 /// The folders in which a file may be replaced: its own, and those of the files that it links to.
@@ -206,6 +236,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::observe::process::process;
 
     fn folder() -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
@@ -248,6 +279,7 @@ mod tests {
         let run = root.join("run");
         fs::create_dir(&run).unwrap();
         let folders = Folders {
+            _own_process: None,
             readable: Vec::new(),
             for_sockets: existing([run.clone()].into_iter()),
             for_logs: existing([run.clone()].into_iter()),
@@ -258,5 +290,53 @@ mod tests {
         fs::rename(&run, root.join("old")).unwrap();
         fs::create_dir(&run).unwrap();
         assert!(folders.refuse_socket(&run.join("a.sock")) && folders.refuse_log(&run.join("a")));
+    }
+    #[test]
+    fn folder_that_is_not_there_yet_is_looked_for_in_the_one_above() {
+        let (_kept, root) = folder();
+        assert_eq!(nearest(&root), Some(root.clone()));
+        assert_eq!(nearest(&root.join("absent")), Some(root.clone()));
+        assert_eq!(nearest(&root.join("absent/absent")), None);
+        assert_eq!(nearest(Path::new("/etc/../absent")), None);
+    }
+
+    #[test]
+    fn all_files_or_a_whole_home_are_too_much_to_read() {
+        let (_kept, root) = folder();
+        let reading = |path: &Path| Folders {
+            _own_process: None,
+            readable: existing([path.to_owned()].into_iter()),
+            for_sockets: Vec::new(),
+            for_logs: Vec::new(),
+        };
+        assert_eq!(reading(Path::new("/")).too_wide(None), Some(Path::new("/")));
+        assert_eq!(reading(&root).too_wide(Some(&root)), Some(&*root));
+        assert_eq!(reading(&root).too_wide(Some(Path::new("/absent"))), None);
+        assert_eq!(reading(&root).too_wide(root.parent()), None);
+    }
+
+    #[test]
+    fn of_all_processes_only_this_one_is_seen() {
+        let folders = Folders {
+            _own_process: File::open(OWN_PROCESS).ok(),
+            readable: existing(system()),
+            for_sockets: Vec::new(),
+            for_logs: Vec::new(),
+        };
+        let parent = rustix::process::getppid().unwrap().as_raw_nonzero();
+        let other = format!("/proc/{parent}/environ");
+        assert!(File::open(&other).is_ok(), "a test's parent is of the same user");
+        // Only this thread is confined.
+        let confined = std::thread::spawn(move || {
+            if folders.confine().unwrap().is_none() {
+                return;
+            }
+            assert_eq!(File::open(&other).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+            assert!(fs::read_dir("/proc").is_err() && fs::read_dir("/run").is_err());
+            assert!(fs::read("/proc/thread-self/stat").is_ok());
+            let process = process();
+            assert!(process.resident_bytes > 0 && process.descriptors > 0, "{process:?}");
+        });
+        confined.join().unwrap();
     }
 }

@@ -62,6 +62,7 @@ impl Sandbox {
                      {privileges}"
                 );
                 log::debug!("sandbox: {folders}");
+                warn_of_too_wide(&folders);
                 Self { entered: Some(folders) }
             }
             Ok(None) => {
@@ -122,6 +123,19 @@ impl Outside {
     fn of(paths: impl Iterator<Item = PathBuf>) -> Option<Self> {
         let paths: Vec<_> = paths.collect();
         (!paths.is_empty()).then_some(Self(paths))
+    }
+}
+
+/// Says what to do if the configuration lies where much else does.
+#[cfg(feature = "sandbox")]
+fn warn_of_too_wide(folders: &Folders) {
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    if let Some(folder) = folders.too_wide(home.as_deref()) {
+        log::warn!(
+            "sandbox: all that is in {} can be read, since the configuration or a file that it \
+             names is there: keep these in a folder of their own, such as /etc/veylor",
+            folder.display()
+        );
     }
 }
 
