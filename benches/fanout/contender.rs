@@ -299,7 +299,7 @@ fn configuration(job: &Job<'_>, address: &Address, door: Option<&Path>) -> Strin
     });
     format!(
         "sources:\n  - name: bench\n    url: ws://{}/\n{endpoint}\n{admin}\
-         performance:\n  reconnect_delay: 0.05\n{}",
+         performance:\n  reconnect_delay: 0.05\n  max_connection_rate: 0\n{}",
         job.source, job.performance
     )
 }

@@ -1,7 +1,17 @@
 //! The status page: one file that draws what `/api/events` tells, and asks nobody else for anything.
 
 /// The page, as HTML in UTF-8.
+#[cfg(feature = "page")]
 pub const PAGE: &str = include_str!("page.html");
+
+/// What stands in its place where it is not built in, as HTML in UTF-8.
+#[cfg(not(feature = "page"))]
+pub const PAGE: &str = "\
+<!doctype html><html lang=en><meta charset=utf-8><title>Veylor</title>\
+<p>This Veylor was built without its status page. It answers <a href=/api/status>/api/status</a>, \
+<a href=/api/events>/api/events</a>, <a href=/metrics>/metrics</a>, <a href=/readyz>/readyz</a> and \
+<a href=/healthz>/healthz</a>.
+";
 
 /// The header `Content-Security-Policy` that the page is to be served with: its own script, its
 /// own style, its own door, and nothing else.
@@ -11,6 +21,7 @@ pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; \
      connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 #[cfg(test)]
+#[cfg(feature = "page")]
 mod tests {
     use data_encoding::BASE64;
     use ring::digest::{SHA256, digest};
