@@ -52,7 +52,7 @@ impl TlsConnector {
             .with_safe_default_protocol_versions()
             .expect("ring speaks the default versions")
             .dangerous()
-            .with_custom_certificate_verifier(verifier);
+            .with_custom_certificate_verifier(Arc::new(verifier));
         let answer = Arc::new(Answer { key: key.map(Arc::new), was_asked: AtomicBool::new(false) });
         let config = builder.with_client_cert_resolver(Arc::clone(&answer) as _);
         let server_name = trust.server_name.clone();
@@ -98,13 +98,10 @@ impl ResolvesClientCert for Answer {
     }
 }
 
-fn verifier(
-    trust: &Trust,
-    provider: &Arc<CryptoProvider>,
-) -> Result<Arc<dyn ServerCertVerifier>, FileError> {
+fn verifier(trust: &Trust, provider: &Arc<CryptoProvider>) -> Result<Verifier, FileError> {
     let algorithms = provider.signature_verification_algorithms;
     if let Some(pin) = trust.fingerprint {
-        return Ok(Arc::new(Pinned { pin, algorithms }));
+        return Ok(Verifier { trusted: Trusted::Pinned(pin), algorithms });
     }
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     if let Some(file) = &trust.ca_file {
@@ -113,29 +110,32 @@ fn verifier(
     let chains = WebPkiServerVerifier::builder_with_provider(roots.into(), Arc::clone(provider))
         .build()
         .expect("there are roots and no revocation lists");
-    Ok(Arc::new(Chained { chains }))
+    Ok(Verifier { trusted: Trusted::Chained(chains), algorithms })
 }
 
-/// Trusts who has a certificate of a known authority for its name, as everyone does, and says what
-/// can be done about one that has not.
+/// Tells whether a source is the one we mean. Whatever its certificate is recognised by, it must show
+/// with the handshake's signature that it holds the key.
 #[derive(Debug)]
-struct Chained {
-    chains: Arc<WebPkiServerVerifier>,
-}
-
-/// Trusts who holds the key of one certificate.
-///
-/// This is sound without authorities, names and dates: these tell whether a certificate belongs to
-/// the one we mean, and the user has said so of this one. Its digest is compared whole, so that no
-/// other certificate can stand in for it, and the handshake's signature is verified as ever, so that
-/// nobody who merely has a copy of the certificate is trusted.
-#[derive(Debug)]
-struct Pinned {
-    pin: Fingerprint,
+struct Verifier {
+    trusted: Trusted,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl ServerCertVerifier for Chained {
+/// The certificates that are trusted.
+#[derive(Debug)]
+enum Trusted {
+    /// Those of a known authority for the source's name, as everyone trusts them.
+    Chained(Arc<WebPkiServerVerifier>),
+    /// One certificate.
+    ///
+    /// This is sound without authorities, names and dates: these tell whether a certificate belongs
+    /// to the one we mean, and the user has said so of this one. Its digest is compared whole, so
+    /// that no other certificate can stand in for it, and nobody who merely has a copy of it can
+    /// sign with its key.
+    Pinned(Fingerprint),
+}
+
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         own: &CertificateDer<'_>,
@@ -144,50 +144,18 @@ impl ServerCertVerifier for Chained {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, TlsError> {
-        let verified = self.chains.verify_server_cert(own, intermediates, name, ocsp_response, now);
-        verified.map_err(|error| match error {
-            TlsError::InvalidCertificate(cause) => with_remedy(cause, own),
-            other => other,
-        })
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        own: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        self.chains.verify_tls12_signature(message, own, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        own: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        self.chains.verify_tls13_signature(message, own, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chains.supported_verify_schemes()
-    }
-}
-
-impl ServerCertVerifier for Pinned {
-    fn verify_server_cert(
-        &self,
-        own: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, TlsError> {
-        let found = fingerprint(own);
-        if found == self.pin {
-            return Ok(ServerCertVerified::assertion());
+        match &self.trusted {
+            Trusted::Chained(chains) => chains
+                .verify_server_cert(own, intermediates, name, ocsp_response, now)
+                .map_err(|error| match error {
+                    TlsError::InvalidCertificate(cause) => with_remedy(cause, own),
+                    other => other,
+                }),
+            Trusted::Pinned(pin) => match fingerprint(own) {
+                found if found == *pin => Ok(ServerCertVerified::assertion()),
+                found => Err(distrust(Distrust::NotPinned { found })),
+            },
         }
-        Err(distrust(Distrust::NotPinned { found }))
     }
 
     fn verify_tls12_signature(
