@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use veylor::codec::Wire;
+use veylor::codec::auth::{Auth, Grant};
 use veylor::config::parse;
 use veylor::config::reload::plan;
 use veylor::config::settings::Settings;
@@ -45,6 +46,23 @@ fn world(layout: &Layout) -> World {
 
 fn texts(count: usize) -> Vec<String> {
     (0..count).map(|n| format!("message {n}")).collect()
+}
+
+#[test]
+fn client_that_is_not_let_in_any_more_gets_nothing_more_and_is_not_heard() {
+    let mut world = world(&pair());
+    let [client] = world.clients();
+    world.stall(client);
+    world.sends(A, ["unread"]);
+    let auth = Auth::new([Grant::token("open-sesame", String::new(), false)]);
+    let channels =
+        vec![Some(ChannelSettings { auth, ..fed_by("a", &[A]) }), Some(fed_by("b", &[B]))];
+    world.reload(Layout { channels, ..pair() });
+    world.client_sends(client, "too late");
+    world.resume(client);
+    assert_eq!(world.received_by(A), [""; 0]);
+    let goodbye = "close 1008 the token or password is not known any more";
+    assert_eq!(world.received(client), [goodbye, "end"]);
 }
 
 #[test]
