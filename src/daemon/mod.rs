@@ -207,7 +207,6 @@ impl Daemon {
         self.answer_visitors(now);
         self.show_messages(now);
         self.admin.expire(now);
-        self.expire_reading(now);
         while let Some(line) = self.logging.next_line() {
             self.watch.remember(line.clone());
             self.tell(&Event::Log(line), now);
@@ -358,7 +357,7 @@ impl Daemon {
         }
     }
 
-    /// Does what the relay asks for, and ends dials that took too long.
+    /// Does what the relay asks for, and ends dials and readings that took too long.
     fn obey(&mut self, now: Instant) {
         while let Some(command) = self.relay.next_command() {
             match command {
@@ -378,6 +377,7 @@ impl Daemon {
         while let Some((source, why)) = self.dialing.poll(self.poller.registry(), now) {
             self.relay.dial_failed(source, &why, now);
         }
+        self.expire_reading(now);
     }
 }
 
