@@ -1,6 +1,8 @@
 //! The keys of a configuration file, and the values each may have. Defaults are `build`'s business.
 
-use std::net::{IpAddr, Ipv6Addr};
+mod source;
+mod words;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,45 +13,17 @@ use super::problem::{KeyPath, Problems};
 use super::raw::Raw;
 use super::section::{self, Section};
 use super::settings::LogFormat;
-use super::template::Template;
 use crate::codec::auth::Auth;
 use crate::net::admission::Admission;
-use crate::net::certificate::Fingerprint;
 use crate::relay::settings::{OnSourceLoss, SlowClient, UnixMessageType};
+
+pub(super) use self::source::{SOURCE_KEYS, SourceInput, TrustInput};
+pub(super) use self::words::name;
+use self::words::{is_origin, listening_host, path, port_number};
 
 // A key that names a file to read ends with `_file`: so `named` finds it.
 pub(super) const TOP_KEYS: &[&str] =
     &["sources", "rebroadcast", "admin", "log", "sandbox", "performance"];
-pub(super) const SOURCE_KEYS: &[&str] = &[
-    "name",
-    "url",
-    "headers",
-    "subprotocols",
-    "ca_file",
-    "cert_file",
-    "key_file",
-    "server_name",
-    "fingerprint",
-    "websocket_port",
-    "websocket_host",
-    "tls",
-    "unix_socket_path",
-    "unix_socket_mode",
-    "unix_message_type",
-    "read_only",
-    "slow_client",
-    "on_source_loss",
-    "allowed_origins",
-    "auth",
-    "allow",
-    "deny",
-    "unix_socket_users",
-    "unix_socket_groups",
-    "max_clients",
-    "max_clients_per_address",
-    "max_client_message_rate",
-    "max_client_byte_rate",
-];
 pub(super) const REBROADCAST_KEYS: &[&str] = &[
     "websocket",
     "unix_socket",
@@ -112,38 +86,6 @@ pub(super) struct Input {
     pub(super) log: LogInput,
     pub(super) sandbox: Option<bool>,
     pub(super) performance: PerformanceInput,
-}
-
-/// An item of `sources`.
-#[derive(Debug)]
-pub(super) struct SourceInput {
-    /// Where it was written.
-    pub(super) path: KeyPath,
-    pub(super) name: Option<String>,
-    pub(super) url: Option<Template>,
-    pub(super) headers: Vec<(String, Template)>,
-    pub(super) subprotocols: Vec<String>,
-    pub(super) trust: TrustInput,
-    pub(super) websocket_port: Option<u16>,
-    pub(super) websocket_host: Option<String>,
-    pub(super) tls: Option<TlsInput>,
-    pub(super) unix_socket_path: Option<PathBuf>,
-    pub(super) unix_socket_mode: Option<u32>,
-    pub(super) allowed_origins: Vec<String>,
-    pub(super) auth: Auth,
-    pub(super) networks: Admission,
-    pub(super) processes: Admission,
-    pub(super) manners: MannersInput,
-}
-
-/// How a source is recognised, and what it is shown.
-#[derive(Debug, Default)]
-pub(super) struct TrustInput {
-    pub(super) ca_file: Option<PathBuf>,
-    pub(super) cert_file: Option<PathBuf>,
-    pub(super) key_file: Option<PathBuf>,
-    pub(super) server_name: Option<String>,
-    pub(super) fingerprint: Option<Fingerprint>,
 }
 
 /// The files of an endpoint's `tls`.
@@ -241,7 +183,7 @@ pub(super) struct PerformanceInput {
 /// left to `build`.
 pub(super) fn read(tree: Raw, problems: &mut Problems) -> Input {
     let input = section::read(tree, KeyPath::default(), TOP_KEYS, problems, |top| Input {
-        sources: top.sections("sources", SOURCE_KEYS, source).unwrap_or_default(),
+        sources: top.sections("sources", SOURCE_KEYS, source::source).unwrap_or_default(),
         rebroadcast: top.section("rebroadcast", REBROADCAST_KEYS, rebroadcast).unwrap_or_default(),
         admin: top.section("admin", ADMIN_KEYS, admin).unwrap_or_default(),
         log: top.section("log", LOG_KEYS, log).unwrap_or_default(),
@@ -249,38 +191,6 @@ pub(super) fn read(tree: Raw, problems: &mut Problems) -> Input {
         performance: top.section("performance", PERFORMANCE_KEYS, performance).unwrap_or_default(),
     });
     input.unwrap_or_default()
-}
-
-fn source(section: &mut Section<'_>) -> SourceInput {
-    SourceInput {
-        path: section.path(),
-        name: section.parsed("name", "a name of 1 to 64 plain characters", name),
-        url: section.template("url"),
-        headers: section.templates("headers").unwrap_or_default(),
-        subprotocols: subprotocols(section),
-        trust: trust(section),
-        websocket_port: port(section, "websocket_port"),
-        websocket_host: host(section, "websocket_host"),
-        tls: tls(section),
-        unix_socket_path: socket_path(section, "unix_socket_path"),
-        unix_socket_mode: section.mode("unix_socket_mode"),
-        allowed_origins: allowed_origins(section),
-        auth: access::auth(section),
-        networks: access::networks(section),
-        processes: access::processes(section, "unix_socket_users", "unix_socket_groups"),
-        manners: manners(section),
-    }
-}
-
-fn trust(section: &mut Section<'_>) -> TrustInput {
-    let pin = "a SHA-256 in hexadecimal, such as \"AB:CD:…\" of 32 bytes, in quotes";
-    TrustInput {
-        ca_file: section.parsed("ca_file", "a path", path),
-        cert_file: section.parsed("cert_file", "a path", path),
-        key_file: section.parsed("key_file", "a path", path),
-        server_name: section.parsed("server_name", "a name or an IP address", listening_host),
-        fingerprint: section.parsed("fingerprint", pin, Fingerprint::parse),
-    }
 }
 
 fn tls(section: &mut Section<'_>) -> Option<TlsInput> {
@@ -400,35 +310,9 @@ fn port(section: &mut Section<'_>, key: &str) -> Option<u16> {
     section.parsed(key, "a port from 1 to 65535", port_number)
 }
 
-fn port_number(text: &str) -> Option<u16> {
-    text.parse().ok().filter(|port| *port != 0)
-}
-
 fn host(section: &mut Section<'_>, key: &str) -> Option<String> {
     let expected = "an address or a name of this machine, such as 127.0.0.1 or 0.0.0.0 (all)";
     section.parsed(key, expected, listening_host)
-}
-
-/// A name or an IP address, out of its brackets.
-fn listening_host(text: &str) -> Option<String> {
-    let host = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
-    let known = is_host_name(host) || host.parse::<IpAddr>().is_ok();
-    known.then(|| host.to_owned())
-}
-
-fn path(text: &str) -> Option<PathBuf> {
-    (!text.is_empty() && !text.contains('\0')).then(|| PathBuf::from(text))
-}
-
-fn socket_path(section: &mut Section<'_>, key: &str) -> Option<PathBuf> {
-    let expected = format!("a path of 1 to {MAX_SOCKET_PATH} bytes (the system's limit)");
-    section.parsed(key, &expected, |text| path(text).filter(|_| text.len() <= MAX_SOCKET_PATH))
-}
-
-fn subprotocols(section: &mut Section<'_>) -> Vec<String> {
-    let expected = "a subprotocol, such as v1.json";
-    let token = |text: &str| super::target::is_token(text).then(|| text.to_owned());
-    section.list("subprotocols", expected, token).unwrap_or_default()
 }
 
 fn allowed_origins(section: &mut Section<'_>) -> Vec<String> {
@@ -437,58 +321,7 @@ fn allowed_origins(section: &mut Section<'_>) -> Vec<String> {
     section.list("allowed_origins", expected, origin).unwrap_or_default()
 }
 
-pub(super) fn name(text: &str) -> Option<String> {
-    let plain = text.trim() == text && !text.chars().any(char::is_control);
-    (plain && (1..=64).contains(&text.len())).then(|| text.to_owned())
-}
-
-/// RFC 6454, section 6.2: `scheme://host[:port]`, or `null`.
-fn is_origin(text: &str) -> bool {
-    if matches!(text, "*" | "null") {
-        return true;
-    }
-    let Some((scheme, authority)) = text.split_once("://") else { return false };
-    let brackets_end = authority.rfind(']').map_or(0, |at| at + 1);
-    let port_at = authority[brackets_end..].find(':').map(|at| brackets_end + at);
-    let (host, port) = authority.split_at(port_at.unwrap_or(authority.len()));
-    let known_scheme = scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
-    let known_host = is_host_name(host) || is_ipv6_in_brackets(host);
-    let known_port = port.is_empty() || port_number(&port[1..]).is_some();
-    !scheme.is_empty() && known_scheme && known_host && known_port
-}
-
-fn is_ipv6_in_brackets(text: &str) -> bool {
-    let address = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    address.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
-}
-
-fn is_host_name(text: &str) -> bool {
-    let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-    !text.is_empty() && text.bytes().all(known)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn origins_are_told_from_urls() {
-        for origin in ["*", "null", "https://example.com", "http://[::1]:80", "app://x.y:1"] {
-            assert!(is_origin(origin), "{origin}");
-        }
-        for wrong in [
-            "example.com",
-            "https://example.com/",
-            "https://",
-            "://example.com",
-            "https://example.com:",
-            "https://example.com:0",
-            "https://a b",
-            "https://*.example.com",
-            "http://[::1]x",
-            "",
-        ] {
-            assert!(!is_origin(wrong), "{wrong}");
-        }
-    }
+fn socket_path(section: &mut Section<'_>, key: &str) -> Option<PathBuf> {
+    let expected = format!("a path of 1 to {MAX_SOCKET_PATH} bytes (the system's limit)");
+    section.parsed(key, &expected, |text| path(text).filter(|_| text.len() <= MAX_SOCKET_PATH))
 }
