@@ -6,6 +6,7 @@
 pub mod auth;
 pub mod error;
 pub mod http;
+pub mod pattern;
 pub mod prefixed;
 pub mod request;
 pub mod ws;

@@ -1,0 +1,251 @@
+//! What a message must be like to be meant, and how a value is found in it.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// What a message must be like to be meant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Pattern {
+    /// These bytes are somewhere in it.
+    Contains(String),
+    /// It is this and nothing else.
+    Equals(String),
+    /// It is JSON, and each of these has one of its values: texts as they are, numbers as they
+    /// are written, `true`, `false` and `null` by their names.
+    Json(Vec<(Pointer, Vec<String>)>),
+}
+
+/// A way into a JSON document (RFC 6901): `/data/0/symbol`. The empty one is the whole document.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Pointer(Vec<String>);
+
+impl Pattern {
+    /// Whether a message is meant.
+    pub fn matches(&self, payload: &[u8]) -> bool {
+        match self {
+            Self::Contains(part) => contains(payload, part.as_bytes()),
+            Self::Equals(whole) => payload == whole.as_bytes(),
+            Self::Json(wanted) => wanted.iter().all(|(pointer, values)| {
+                let found = pointer.find(payload);
+                found.is_some_and(|found| values.iter().any(|value| *value == found))
+            }),
+        }
+    }
+}
+
+impl Pointer {
+    /// A pointer as it is written, `None` if it is none.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.is_empty() {
+            return Some(Self::default());
+        }
+        let steps = text.strip_prefix('/')?.split('/').map(|step| {
+            let is_escaped = |rest: &str| rest.starts_with(['0', '1']);
+            let is_right = step.split('~').skip(1).all(is_escaped);
+            is_right.then(|| step.replace("~1", "/").replace("~0", "~"))
+        });
+        steps.collect::<Option<_>>().map(Self)
+    }
+
+    /// The text, number, truth value or `null` there, without quotes. `None`: there is none, or
+    /// the payload is not JSON.
+    pub fn find<'p>(&self, payload: &'p [u8]) -> Option<Cow<'p, str>> {
+        let mut document = serde_json::Deserializer::from_slice(payload);
+        let found = Walk(&self.0).deserialize(&mut document).ok()??;
+        document.end().ok()?;
+        match found.get().as_bytes().first()? {
+            b'{' | b'[' => None,
+            b'"' => match serde_json::from_str::<&str>(found.get()) {
+                Ok(plain) => Some(Cow::Borrowed(plain)),
+                Err(_) => serde_json::from_str(found.get()).ok().map(Cow::Owned),
+            },
+            _ => Some(Cow::Borrowed(found.get())),
+        }
+    }
+}
+
+impl fmt::Display for Pointer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let escaped = |step: &String| step.replace('~', "~0").replace('/', "~1");
+        self.0.iter().try_for_each(|step| write!(f, "/{}", escaped(step)))
+    }
+}
+
+/// The steps that are left to a value.
+#[derive(Clone, Copy)]
+struct Walk<'s>(&'s [String]);
+
+impl<'de> DeserializeSeed<'de> for Walk<'_> {
+    type Value = Option<&'de RawValue>;
+
+    fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<Self::Value, D::Error> {
+        if self.0.is_empty() {
+            serde::Deserialize::deserialize(value).map(Some)
+        } else {
+            value.deserialize_any(self)
+        }
+    }
+}
+
+impl<'de> Visitor<'de> for Walk<'_> {
+    type Value = Option<&'de RawValue>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+        let Some((step, rest)) = self.0.split_first() else { return Ok(None) };
+        let mut found = None;
+        while let Some(is_it) = entries.next_key_seed(Key(step))? {
+            if is_it && found.is_none() {
+                found = entries.next_value_seed(Walk(rest))?;
+            } else {
+                entries.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(found)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let Some((step, rest)) = self.0.split_first() else { return Ok(None) };
+        let mut found = None;
+        if let Ok(wanted) = step.parse::<usize>() {
+            for _ in 0..wanted {
+                if items.next_element::<IgnoredAny>()?.is_none() {
+                    return Ok(None);
+                }
+            }
+            found = items.next_element_seed(Walk(rest))?.flatten();
+        }
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(found)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+}
+
+/// Whether a key is the wanted one.
+struct Key<'s>(&'s str);
+
+impl<'de> DeserializeSeed<'de> for Key<'_> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, key: D) -> Result<bool, D::Error> {
+        key.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Key<'_> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<bool, E> {
+        Ok(key == self.0)
+    }
+}
+
+fn contains(payload: &[u8], part: &[u8]) -> bool {
+    let Some((first, _)) = part.split_first() else { return true };
+    let mut rest = payload;
+    while let Some(at) = rest.iter().position(|byte| byte == first) {
+        if rest[at..].starts_with(part) {
+            return true;
+        }
+        rest = &rest[at + 1..];
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRADE: &str = r#"{"s":"BTC","p":1.50,"a":[{"b":true},null],"q\"":"\u00e9","x/y":7}"#;
+
+    fn found(pointer: &str) -> Option<String> {
+        let found = Pointer::parse(pointer).unwrap().find(TRADE.as_bytes());
+        found.map(Cow::into_owned)
+    }
+
+    #[test]
+    fn values_are_found_by_keys_and_places() {
+        assert_eq!(found("/s").as_deref(), Some("BTC"));
+        assert_eq!(found("/p").as_deref(), Some("1.50"), "as it is written");
+        assert_eq!(found("/a/0/b").as_deref(), Some("true"));
+        assert_eq!(found("/a/1").as_deref(), Some("null"));
+        assert_eq!(found("/q\"").as_deref(), Some("é"));
+        assert_eq!(found("/x~1y").as_deref(), Some("7"));
+        for nothing in ["", "/a", "/a/0", "/a/2", "/a/x", "/none", "/s/x", "/p/0", "/a/1/x"] {
+            assert_eq!(found(nothing), None, "{nothing}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_has_no_values() {
+        let pointer = Pointer::parse("/a").unwrap();
+        for payload in ["", "a", r#"{"a":1"#, r#"{"a":1}}"#, r#"{"a":1} x"#] {
+            assert_eq!(pointer.find(payload.as_bytes()), None, "{payload}");
+        }
+        assert_eq!(pointer.find(b"{\"a\":\"\xff\"}"), None);
+        assert_eq!(pointer.find(&vec![b'['; 1 << 20]), None, "deep nesting is refused");
+    }
+
+    #[test]
+    fn pointers_begin_with_a_slash() {
+        for wrong in ["a", "a/b", "/~", "/~2", "/a~"] {
+            assert_eq!(Pointer::parse(wrong), None, "{wrong}");
+        }
+        for right in ["", "/", "/a/b", "/x~1y/~0"] {
+            assert_eq!(Pointer::parse(right).unwrap().to_string(), right);
+        }
+    }
+
+    #[test]
+    fn patterns_match_parts_wholes_and_values() {
+        let trade = TRADE.as_bytes();
+        assert!(Pattern::Contains("BTC".into()).matches(trade));
+        assert!(Pattern::Contains("7}".into()).matches(trade));
+        assert!(!Pattern::Contains("7}}".into()).matches(trade));
+        assert!(Pattern::Contains(String::new()).matches(b""));
+        assert!(Pattern::Equals("ping".into()).matches(b"ping"));
+        assert!(!Pattern::Equals("ping".into()).matches(b"ping "));
+        let json = |wanted: &[(&str, &[&str])]| {
+            let values = |values: &[&str]| values.iter().map(ToString::to_string).collect();
+            let wanted = wanted.iter().map(|(p, v)| (Pointer::parse(p).unwrap(), values(v)));
+            Pattern::Json(wanted.collect()).matches(trade)
+        };
+        assert!(json(&[("/s", &["ETH", "BTC"])]));
+        assert!(json(&[("/s", &["BTC"]), ("/a/0/b", &["true"])]));
+        assert!(!json(&[("/s", &["BTC"]), ("/a/0/b", &["false"])]));
+        assert!(!json(&[("/none", &["null"])]));
+    }
+}
