@@ -9,11 +9,11 @@ use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Instant;
 
 use allocation_counter::measure;
-use veylor::codec::{Codec, Event, Kind, Message, Wire, prefixed, ws};
+use veylor::codec::entrance::Entrance;
+use veylor::codec::{Codec, Event, Gate, Kind, Message, Wire, prefixed, ws};
 use veylor::net::stream::Socket;
 use veylor::reactor::inbox::Inbox;
 use veylor::reactor::outbox::Outbox;
@@ -109,10 +109,13 @@ fn forwarding_allocates_nothing() {
 #[test]
 fn codecs_allocate_nothing_either_way() {
     let mut outbox = Outbox::default();
-    let mut server = Codec::WebSocket(ws::Codec::accept(Arc::default(), 1 << 20));
+    let mut server = Codec::WebSocket(ws::Codec::accept(1 << 20));
     let mut opening = Inbox::default();
     opening.push(REQUEST);
-    assert_eq!(server.poll_event(&mut opening, &mut outbox), Ok(Some(Event::Opened)));
+    let request = server.poll_event(&mut opening, &mut outbox);
+    let Ok(Some(Event::Request(head))) = request else { panic!("{request:?}") };
+    let head = head.to_vec();
+    server.answer(&head, &Entrance::default(), &ws::Policy::default(), None, &mut outbox).unwrap();
     let mut unix = Codec::Prefixed(prefixed::Codec::new(prefixed::MessageType::Auto, 1 << 20));
     assert_eq!(unix.poll_event(&mut opening, &mut outbox), Ok(Some(Event::Opened)));
     let mut inbox = Inbox::with_capacity(64 * 1024);
@@ -191,8 +194,9 @@ impl World {
     fn client(&mut self, wire: Wire) -> usize {
         let end = End::new();
         let socket = Socketed(end.clone());
+        let gate = if wire == Wire::WebSocket { Gate::Web } else { Gate::Unix };
         let key =
-            self.relay.open_client(socket, ChannelId(0), wire, Peer::Unix(None), self.now).unwrap();
+            self.relay.open_client(socket, ChannelId(0), gate, Peer::Unix(None), self.now).unwrap();
         self.ends.push(end);
         self.keys.push(key);
         let client = self.ends.len() - 1;
@@ -302,7 +306,7 @@ impl Socket for Socketed {
 
 /// A frame of [`PAYLOAD`] as a source sends it.
 fn unmasked(kind: Kind) -> Vec<u8> {
-    let frame = Wire::WebSocket.frame(Message { kind, payload: &PAYLOAD });
+    let frame = Wire::WebSocket.frame(Message { kind, payload: &PAYLOAD }).unwrap();
     [frame.header(), frame.payload()].concat()
 }
 

@@ -72,12 +72,12 @@ fn tell(story: &Story) {
 impl Model {
     fn push(&mut self, backlog: &mut Backlog, wire: Wire, length: usize, now: Instant) {
         let payload = vec![u8::try_from(self.frames.len() % 251).unwrap(); length];
-        let frame = wire.frame(Message { kind: Kind::Binary, payload: &payload });
+        let frame = wire.frame(Message { kind: Kind::Binary, payload: &payload }).unwrap();
         let start =
             self.start_with(self.max_messages - 1, self.max_bytes.saturating_sub(frame.len()));
         assert_eq!(backlog.start_after(frame.len()), cursor(self.position(start)));
         let bytes = [frame.header(), frame.payload()].concat();
-        backlog.push(frame, now);
+        backlog.push(frame, 0, now);
         self.first = start;
         self.frames.push(Kept { start: self.end(), bytes, at: now });
     }
@@ -105,7 +105,7 @@ impl Model {
 
         let behind = self.frames.iter().position(|frame| position < frame.end());
         let behind = behind.unwrap_or(self.frames.len());
-        assert_eq!(backlog.sequence(cursor(position)), behind as u64);
+        assert_eq!(backlog.count_before(cursor(position)), behind as u64);
         let lag = backlog.lag(cursor(position), now);
         assert_eq!(lag.messages, (self.frames.len() - behind) as u64);
         assert_eq!(lag.bytes, (self.end() - position) as u64);

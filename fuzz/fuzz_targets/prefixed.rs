@@ -64,7 +64,7 @@ fn check_frames(story: &Story, bytes: &[u8]) {
     let mut written = Vec::new();
     for seen in &story.seen {
         let (Seen::Text(payload) | Seen::Binary(payload)) = seen else { continue };
-        let frame = Wire::Prefixed.frame(Message { kind: Kind::Binary, payload });
+        let frame = Wire::Prefixed.frame(Message { kind: Kind::Binary, payload }).unwrap();
         assert_eq!(frame.len(), 4 + payload.len());
         written.extend_from_slice(frame.header());
         written.extend_from_slice(frame.payload());

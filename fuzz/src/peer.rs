@@ -29,6 +29,8 @@ pub const REQUEST: &str = "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\
 pub enum Seen {
     /// The handshake is done.
     Opened,
+    /// A stream is what was asked for.
+    Streams,
     /// A text.
     Text(Vec<u8>),
     /// Bytes.
@@ -45,6 +47,7 @@ pub enum Seen {
 #[derive(Debug)]
 pub struct Peer {
     codec: Codec,
+    policy: Arc<ws::Policy>,
     inbox: Inbox,
     /// What is owed to the other end.
     pub outbox: Outbox,
@@ -62,13 +65,13 @@ pub struct Story {
 impl Peer {
     /// Any codec.
     pub fn new(codec: Codec, outbox: Outbox) -> Self {
-        Self { codec, inbox: Inbox::default(), outbox }
+        Self { codec, policy: Arc::default(), inbox: Inbox::default(), outbox }
     }
 
     /// The server's end, before the request.
     pub fn accepting(policy: &Arc<ws::Policy>) -> Self {
-        let codec = ws::Codec::accept(Arc::clone(policy), LIMIT);
-        Self::new(Codec::WebSocket(codec), Outbox::default())
+        let codec = Codec::WebSocket(ws::Codec::accept(LIMIT));
+        Self { policy: Arc::clone(policy), ..Self::new(codec, Outbox::default()) }
     }
 
     /// The client's end, before the response, and the key that the response must have.
@@ -118,6 +121,12 @@ impl Peer {
         while let Some(event) = self.codec.poll_event(&mut self.inbox, &mut self.outbox)? {
             seen.push(match event {
                 Event::Opened => Seen::Opened,
+                Event::Request(head) => {
+                    let asked = self.codec.asked(head, false, &mut self.outbox)?;
+                    let ws::Asked::Messages(entrance) = asked else { panic!("one channel") };
+                    self.codec.answer(head, &entrance, &self.policy, None, &mut self.outbox)?;
+                    if self.codec.is_open() { Seen::Opened } else { Seen::Streams }
+                }
                 Event::Message(message) => {
                     assert!(message.payload.len() <= LIMIT, "a message above the limit");
                     match message.kind {

@@ -3,11 +3,11 @@
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use super::{Failure, relay, run};
+use crate::codec::entrance::Entrance;
 use crate::codec::{Codec, Error, Event, Kind, Message, ws};
 use crate::config;
 use crate::config::settings::Settings;
@@ -114,7 +114,7 @@ fn serve(feed: &TcpListener) {
 fn serve_one(mut stream: TcpStream, tick: &mut u64) -> io::Result<()> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(TICK))?;
-    let mut codec = Codec::WebSocket(ws::Codec::accept(Arc::default(), MAX_MESSAGE_BYTES));
+    let mut codec = Codec::WebSocket(ws::Codec::accept(MAX_MESSAGE_BYTES));
     let (mut inbox, mut outbox) = (Inbox::default(), Outbox::default());
     loop {
         match inbox.fill(&mut stream) {
@@ -135,8 +135,13 @@ fn serve_one(mut stream: TcpStream, tick: &mut u64) -> io::Result<()> {
 /// Answers all that has come whole.
 fn echo(codec: &mut Codec, inbox: &mut Inbox, outbox: &mut Outbox) -> Result<(), Error> {
     while let Some(event) = codec.poll_event(inbox, outbox)? {
-        if let Event::Message(message) = event {
-            codec.send(message, outbox);
+        match event {
+            Event::Request(head) => {
+                let (entrance, policy) = (Entrance::default(), ws::Policy::default());
+                codec.answer(head, &entrance, &policy, None, outbox)?;
+            }
+            Event::Message(message) => codec.send(message, outbox),
+            Event::Opened | Event::Ping | Event::Pong | Event::Closed(_) => {}
         }
     }
     Ok(())

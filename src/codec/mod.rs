@@ -4,30 +4,26 @@
 //! Encoding for clients happens once per wire: see [`Wire::frame`].
 
 pub mod auth;
+pub mod entrance;
 pub mod error;
 pub mod http;
+pub mod lines;
 pub mod pattern;
 pub mod prefixed;
 pub mod request;
+mod wire;
 pub mod ws;
 
 use std::sync::Arc;
 
 pub use error::Error;
 use serde::{Deserialize, Serialize};
+pub use wire::{Frame, Gate, Wire};
 
 use self::auth::Grant;
+use self::entrance::Entrance;
 use crate::reactor::inbox::Inbox;
 use crate::reactor::outbox::Outbox;
-
-/// A format for clients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wire {
-    /// Unmasked WebSocket frames (RFC 6455, section 5).
-    WebSocket,
-    /// Four length bytes, big-endian, then the payload.
-    Prefixed,
-}
 
 /// Whether a payload is text or binary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +49,9 @@ pub struct Message<'a> {
 pub enum Event<'a> {
     /// The handshake is done; messages may follow.
     Opened,
+    /// A client asks for something: the head of its request, to be answered at once with
+    /// [`Codec::answer`] or another of its kind.
+    Request(&'a [u8]),
     /// A message arrived.
     Message(Message<'a>),
     /// A ping arrived; its answer is in the outbox.
@@ -72,52 +71,6 @@ pub struct CloseReason {
     pub text: String,
 }
 
-/// A message as it stands on a wire.
-#[derive(Clone, Copy, Debug)]
-pub struct Frame<'a> {
-    header: [u8; MAX_HEADER_BYTES],
-    header_len: u8,
-    payload: &'a [u8],
-}
-
-/// The largest header of a frame for clients.
-const MAX_HEADER_BYTES: usize = 10;
-
-impl Wire {
-    /// The frame of a message, the same bytes for every client.
-    pub fn frame(self, message: Message<'_>) -> Frame<'_> {
-        let mut header = [0; MAX_HEADER_BYTES];
-        let header_len = match self {
-            Self::WebSocket => ws::frame::write_header(message, None, &mut header),
-            Self::Prefixed => prefixed::write_header(message, &mut header),
-        };
-        let header_len = u8::try_from(header_len).expect("a header is short");
-        Frame { header, header_len, payload: message.payload }
-    }
-}
-
-impl<'a> Frame<'a> {
-    /// The bytes in front of the payload.
-    pub fn header(&self) -> &[u8] {
-        &self.header[..usize::from(self.header_len)]
-    }
-
-    /// The payload.
-    pub fn payload(&self) -> &'a [u8] {
-        self.payload
-    }
-
-    /// Bytes of header and payload together.
-    pub fn len(&self) -> usize {
-        usize::from(self.header_len) + self.payload.len()
-    }
-
-    /// Never: a frame has at least a header.
-    pub fn is_empty(&self) -> bool {
-        false
-    }
-}
-
 /// One connection's protocol.
 #[derive(Debug)]
 pub enum Codec {
@@ -125,6 +78,8 @@ pub enum Codec {
     WebSocket(ws::Codec),
     /// Length and payload.
     Prefixed(prefixed::Codec),
+    /// Lines.
+    Lines(lines::Codec),
 }
 
 impl Codec {
@@ -140,14 +95,69 @@ impl Codec {
         match self {
             Self::WebSocket(codec) => codec.poll_event(inbox, outbox),
             Self::Prefixed(codec) => codec.poll_event(inbox),
+            Self::Lines(codec) => codec.poll_event(inbox),
         }
     }
 
     /// The wire of broadcasts to this peer.
     pub fn wire(&self) -> Wire {
         match self {
-            Self::WebSocket(_) => Wire::WebSocket,
+            Self::WebSocket(codec) => codec.wire(),
             Self::Prefixed(_) => Wire::Prefixed,
+            Self::Lines(_) => Wire::Lines,
+        }
+    }
+
+    /// Whether the peer answers pings: who does not, and takes what it is owed, is alive.
+    pub fn has_pings(&self) -> bool {
+        match self {
+            Self::WebSocket(codec) => codec.has_pings(),
+            Self::Prefixed(_) | Self::Lines(_) => false,
+        }
+    }
+
+    /// Understands where a client's request leads, and owes a refusal if that is nowhere.
+    /// `is_shared`: its path names a channel.
+    pub fn asked(
+        &mut self,
+        head: &[u8],
+        is_shared: bool,
+        outbox: &mut Outbox,
+    ) -> Result<ws::Asked, Error> {
+        match self {
+            Self::WebSocket(codec) => codec.asked(head, is_shared, outbox),
+            Self::Prefixed(_) | Self::Lines(_) => Err(Error::Protocol("a request")),
+        }
+    }
+
+    /// Answers a client's request, and is open if that is a yes. It is none if `closed` says so.
+    pub fn answer(
+        &mut self,
+        head: &[u8],
+        entrance: &Entrance,
+        policy: &ws::Policy,
+        closed: Option<ws::Closed>,
+        outbox: &mut Outbox,
+    ) -> Result<(), Error> {
+        match self {
+            Self::WebSocket(codec) => codec.answer(head, entrance, policy, closed, outbox),
+            Self::Prefixed(_) | Self::Lines(_) => Err(Error::Protocol("a request")),
+        }
+    }
+
+    /// Owes a client that asks for a channel that is not there an answer that says so.
+    pub fn refuse(&mut self, status: u16, reason: &str, outbox: &mut Outbox) -> Error {
+        match self {
+            Self::WebSocket(codec) => codec.refuse((status, reason.to_owned().into()), outbox),
+            Self::Prefixed(_) | Self::Lines(_) => Error::Protocol("a request"),
+        }
+    }
+
+    /// Owes a client a page, with which the connection ends.
+    pub fn show(&mut self, content_type: &str, body: &str, outbox: &mut Outbox) {
+        match self {
+            Self::WebSocket(codec) => codec.show(content_type, body, outbox),
+            Self::Prefixed(_) | Self::Lines(_) => {}
         }
     }
 
@@ -156,13 +166,14 @@ impl Codec {
         match self {
             Self::WebSocket(codec) => codec.set_max_message_size(max_message_size),
             Self::Prefixed(codec) => codec.set_max_message_size(max_message_size),
+            Self::Lines(codec) => codec.set_max_message_size(max_message_size),
         }
     }
 
     /// Changes the type of the peer's messages, where its wire does not say it.
     pub fn set_message_type(&mut self, message_type: prefixed::MessageType) {
         match self {
-            Self::WebSocket(_) => {}
+            Self::WebSocket(_) | Self::Lines(_) => {}
             Self::Prefixed(codec) => codec.set_message_type(message_type),
         }
     }
@@ -171,7 +182,7 @@ impl Codec {
     pub fn user_agent(&self) -> Option<&str> {
         match self {
             Self::WebSocket(codec) => codec.user_agent(),
-            Self::Prefixed(_) => None,
+            Self::Prefixed(_) | Self::Lines(_) => None,
         }
     }
 
@@ -179,7 +190,7 @@ impl Codec {
     pub fn grant(&self) -> Option<&Arc<Grant>> {
         match self {
             Self::WebSocket(codec) => codec.grant(),
-            Self::Prefixed(_) => None,
+            Self::Prefixed(_) | Self::Lines(_) => None,
         }
     }
 
@@ -187,7 +198,7 @@ impl Codec {
     pub fn set_grant(&mut self, grant: Option<Arc<Grant>>) {
         match self {
             Self::WebSocket(codec) => codec.set_grant(grant),
-            Self::Prefixed(_) => {}
+            Self::Prefixed(_) | Self::Lines(_) => {}
         }
     }
 
@@ -195,7 +206,7 @@ impl Codec {
     pub fn is_open(&self) -> bool {
         match self {
             Self::WebSocket(codec) => codec.is_open(),
-            Self::Prefixed(_) => true,
+            Self::Prefixed(_) | Self::Lines(_) => true,
         }
     }
 
@@ -203,11 +214,9 @@ impl Codec {
     pub fn send(&mut self, message: Message<'_>, outbox: &mut Outbox) {
         match self {
             Self::WebSocket(codec) => codec.send(message, outbox),
-            Self::Prefixed(_) => {
-                let frame = Wire::Prefixed.frame(message);
-                outbox.push(frame.header());
-                outbox.push(frame.payload());
-            }
+            Self::Prefixed(_) | Self::Lines(_) => outbox.write(|bytes| {
+                self.wire().encode(message, 0, bytes);
+            }),
         }
     }
 
@@ -215,7 +224,7 @@ impl Codec {
     pub fn ping(&mut self, outbox: &mut Outbox) {
         match self {
             Self::WebSocket(codec) => codec.ping(outbox),
-            Self::Prefixed(_) => {}
+            Self::Prefixed(_) | Self::Lines(_) => {}
         }
     }
 
@@ -223,7 +232,7 @@ impl Codec {
     pub fn close(&mut self, code: u16, reason: &str, outbox: &mut Outbox) {
         match self {
             Self::WebSocket(codec) => codec.close(code, reason, outbox),
-            Self::Prefixed(_) => {}
+            Self::Prefixed(_) | Self::Lines(_) => {}
         }
     }
 }

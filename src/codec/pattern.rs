@@ -22,17 +22,46 @@ pub enum Pattern {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Pointer(Vec<String>);
 
+/// A message that several patterns look at: what is at a place of it is found once.
+#[derive(Debug)]
+pub struct Reading<'p, 'f> {
+    payload: &'p [u8],
+    found: Vec<(&'f Pointer, Option<Cow<'p, str>>)>,
+}
+
 impl Pattern {
     /// Whether a message is meant.
     pub fn matches(&self, payload: &[u8]) -> bool {
+        self.matches_reading(&mut Reading::new(payload))
+    }
+
+    /// The same, where other patterns look at the message, too.
+    pub fn matches_reading<'f>(&'f self, reading: &mut Reading<'_, 'f>) -> bool {
         match self {
-            Self::Contains(part) => contains(payload, part.as_bytes()),
-            Self::Equals(whole) => payload == whole.as_bytes(),
+            Self::Contains(part) => contains(reading.payload, part.as_bytes()),
+            Self::Equals(whole) => reading.payload == whole.as_bytes(),
             Self::Json(wanted) => wanted.iter().all(|(pointer, values)| {
-                let found = pointer.find(payload);
-                found.is_some_and(|found| values.iter().any(|value| *value == found))
+                let found = reading.value(pointer);
+                found.is_some_and(|found| values.iter().any(|value| value == found))
             }),
         }
+    }
+}
+
+impl<'p, 'f> Reading<'p, 'f> {
+    /// Begins with a message.
+    pub fn new(payload: &'p [u8]) -> Self {
+        Self { payload, found: Vec::new() }
+    }
+
+    /// See [`Pointer::find`].
+    fn value(&mut self, pointer: &'f Pointer) -> Option<&str> {
+        let known = self.found.iter().position(|(known, _)| *known == pointer);
+        let place = known.unwrap_or_else(|| {
+            self.found.push((pointer, pointer.find(self.payload)));
+            self.found.len() - 1
+        });
+        self.found[place].1.as_deref()
     }
 }
 

@@ -7,7 +7,8 @@
 //! There is no handshake, no ping and no goodbye: the end of the stream is the end. A client's
 //! message has at least one byte; the relay's may have none.
 
-use super::{Error, Event, Kind, MAX_HEADER_BYTES, Message};
+use super::wire::MAX_HEADER_BYTES;
+use super::{Error, Event, Kind, Message};
 use crate::reactor::inbox::Inbox;
 
 /// Bytes in front of a payload.

@@ -300,7 +300,8 @@ impl Builder<'_> {
         }
         self.listening.push((path, address.clone()));
         let max_connection_rate = self.performance.max_connection_rate;
-        let endpoint = Endpoint { guests, address, tls, admission, max_connection_rate };
+        let is_bare = false;
+        let endpoint = Endpoint { guests, address, is_bare, tls, admission, max_connection_rate };
         self.settings.endpoints.push(endpoint);
     }
 
@@ -409,7 +410,7 @@ pub(super) mod tests {
     use super::super::parse;
     use super::*;
     use crate::net::certificate::Trust;
-    use crate::relay::settings::{OnSourceLoss, SlowClient, UnixMessageType};
+    use crate::relay::settings::{OnSourceLoss, SlowClient, TcpFraming, UnixMessageType};
 
     /// A source as `relay` and `target` tests need it.
     pub(in super::super) fn source(url: &str) -> Source {
@@ -476,6 +477,12 @@ pub(super) mod tests {
             allowed_origins: Vec::new(),
             subprotocols: Vec::new(),
             unix_message_type: UnixMessageType::Auto,
+            tcp_framing: TcpFraming::Newline,
+            history: 0,
+            replay: 0,
+            prologue: None,
+            last_value: None,
+            max_filters: 16,
         };
         assert_eq!(settings.channels, [expected]);
         let relay = &settings.sources[0].relay;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::settings::{Endpoint, Guests, MAX_VISITOR_OUTBOX_BYTES, MAX_VISITORS, Settings, Source};
 pub use super::value::rounded_size;
-use crate::codec::Wire;
+use crate::codec::Gate;
 use crate::codec::request::MAX_BODY_BYTES;
 use crate::net::listener::Address;
 use crate::relay::MAX_CLIENT_OUTBOX_BYTES;
@@ -254,8 +254,8 @@ fn worst_client_bytes(channel: &ChannelSettings) -> u64 {
 
 /// The wires that a channel is encoded for.
 fn wires(settings: &Settings, id: ChannelId) -> impl Iterator<Item = &'static str> {
-    let speaks = |wire| settings.endpoints_of(id).any(|endpoint| endpoint.wire() == wire);
-    let (websocket, unix) = (speaks(Wire::WebSocket), speaks(Wire::Prefixed));
+    let speaks = |gate| settings.endpoints_of(id).any(|endpoint| endpoint.gate() == gate);
+    let (websocket, unix) = (speaks(Gate::Web), speaks(Gate::Unix));
     websocket.then_some("WebSocket").into_iter().chain(unix.then_some("Unix"))
 }
 

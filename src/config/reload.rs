@@ -4,7 +4,7 @@
 //! Nothing is done here.
 
 use super::settings::{Endpoint, Guests, Log, Settings, Source};
-use crate::codec::Wire;
+use crate::codec::Gate;
 use crate::net::certificate::Trust;
 use crate::net::listener::Address;
 use crate::relay::reload::{Layout, Seat, Seats};
@@ -40,11 +40,11 @@ pub fn plan(old: &Settings, new: &Settings, seats: &Seats) -> Plan {
         sources: sources.iter().map(|source| Some(source.as_ref()?.relay.clone())).collect(),
         channels: spread(new.channels.iter().map(seated), &channel_places, seats.channels.len()),
         redials: redials(old, new).map(|n| SourceId(source_places[n])).collect(),
-        closed: closed_wires(old, new).map(|(id, wire)| (channel_at(id), wire)).collect(),
+        closed: closed_gates(old, new).map(|(id, gate)| (channel_at(id), gate)).collect(),
     };
     let seat_guests = |guests: Guests| match guests {
         Guests::Clients(channel) => Guests::Clients(channel_at(channel)),
-        Guests::Operators => Guests::Operators,
+        Guests::Newcomers | Guests::Operators => guests,
     };
     let endpoints = new
         .endpoints
@@ -85,13 +85,13 @@ fn redials(old: &Settings, new: &Settings) -> impl Iterator<Item = usize> {
     (0..new.sources.len()).filter(move |n| is_moved(&new.sources[*n]))
 }
 
-/// The wires of new channels that had an endpoint and have none.
-fn closed_wires(old: &Settings, new: &Settings) -> impl Iterator<Item = (ChannelId, Wire)> {
-    let wires = [Wire::WebSocket, Wire::Prefixed];
-    let all = (0..new.channels.len()).map(ChannelId).flat_map(move |id| wires.map(|w| (id, w)));
-    all.filter(|(id, wire)| {
+/// The kinds of endpoints that channels had and have no more.
+fn closed_gates(old: &Settings, new: &Settings) -> impl Iterator<Item = (ChannelId, Gate)> {
+    let gates = [Gate::Web, Gate::Unix, Gate::Tcp];
+    let all = (0..new.channels.len()).map(ChannelId).flat_map(move |id| gates.map(|g| (id, g)));
+    all.filter(|(id, gate)| {
         let name = &new.channels[id.0].name;
-        old.has_endpoint(name, *wire) && !new.has_endpoint(name, *wire)
+        old.has_endpoint(name, *gate) && !new.has_endpoint(name, *gate)
     })
 }
 
@@ -108,10 +108,12 @@ impl Settings {
         self.endpoints.iter().find(|endpoint| endpoint.address.is_same_place(address))
     }
 
-    fn has_endpoint(&self, channel: &str, wire: Wire) -> bool {
-        self.endpoints
-            .iter()
-            .any(|endpoint| self.channel_of(endpoint) == Some(channel) && endpoint.wire() == wire)
+    /// Whether clients of a channel may come in by this kind of endpoint.
+    fn has_endpoint(&self, channel: &str, gate: Gate) -> bool {
+        let leads_there = |endpoint: &&Endpoint| {
+            endpoint.guests == Guests::Newcomers || self.channel_of(endpoint) == Some(channel)
+        };
+        self.endpoints.iter().filter(leads_there).any(|endpoint| endpoint.gate() == gate)
     }
 
     /// The name of the channel that an endpoint's clients get.
@@ -253,13 +255,16 @@ fn endpoint_change(
     let Some(old) = old_settings.endpoint(&new.address) else {
         return vec![match channel {
             Some(channel) => format!("{new}: opened for channel {channel}"),
+            None if new.guests == Guests::Newcomers => format!("{new}: opened for all channels"),
             None => format!("{new}: opened for operators"),
         }];
     };
     let mut changes = Vec::new();
-    if old_settings.channel_of(old) != channel {
+    let was_shared = old.guests == Guests::Newcomers;
+    if old_settings.channel_of(old) != channel || was_shared != (new.guests == Guests::Newcomers) {
         changes.push(match channel {
             Some(channel) => format!("{new}: new clients get channel {channel}"),
+            None if new.guests == Guests::Newcomers => format!("{new}: is for all channels"),
             None => format!("{new}: is for operators"),
         });
     }
@@ -430,7 +435,7 @@ sources:
         assert_eq!(plan.changes, expected);
         assert!(plan.layout.closed.is_empty(), "clients of a channel that moved stay");
         let plan = planned(|text| text.replace(", unix_socket_path: /a", ""));
-        assert_eq!(plan.layout.closed, [(ChannelId(0), Wire::Prefixed)]);
+        assert_eq!(plan.layout.closed, [(ChannelId(0), Gate::Unix)]);
         assert_eq!(plan.changes, ["unix:/a: closed"]);
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use super::template::Template;
-use crate::codec::Wire;
+use crate::codec::Gate;
 use crate::codec::auth::Auth;
 use crate::net::admission::Admission;
 use crate::net::certificate::{Guard, Trust};
@@ -104,6 +104,8 @@ pub struct Endpoint {
     pub guests: Guests,
     /// Where to listen.
     pub address: Address,
+    /// Whether messages are spoken there without HTTP.
+    pub is_bare: bool,
     /// How guests are met; `None`: without TLS. Unix sockets have none.
     pub tls: Option<EndpointTls>,
     /// Which of them may stay, by where they come from.
@@ -126,6 +128,8 @@ pub struct EndpointTls {
 pub enum Guests {
     /// Clients of a channel.
     Clients(ChannelId),
+    /// Clients, which name their channel.
+    Newcomers,
     /// Operators, who look (TCP) and steer (Unix).
     Operators,
 }
@@ -135,15 +139,16 @@ impl Endpoint {
     pub fn channel(&self) -> Option<ChannelId> {
         match self.guests {
             Guests::Clients(channel) => Some(channel),
-            Guests::Operators => None,
+            Guests::Newcomers | Guests::Operators => None,
         }
     }
 
-    /// What is spoken there if its guests are clients.
-    pub fn wire(&self) -> Wire {
+    /// Of which kind it is if its guests are clients.
+    pub fn gate(&self) -> Gate {
         match self.address {
-            Address::Tcp { .. } => Wire::WebSocket,
-            Address::Unix { .. } => Wire::Prefixed,
+            Address::Tcp { .. } if self.is_bare => Gate::Tcp,
+            Address::Tcp { .. } => Gate::Web,
+            Address::Unix { .. } => Gate::Unix,
         }
     }
 
@@ -151,8 +156,10 @@ impl Endpoint {
     pub fn scheme(&self) -> &'static str {
         match (&self.address, self.guests, &self.tls) {
             (Address::Unix { .. }, _, _) => "",
-            (Address::Tcp { .. }, Guests::Clients(_), None) => "ws://",
-            (Address::Tcp { .. }, Guests::Clients(_), Some(_)) => "wss://",
+            (Address::Tcp { .. }, Guests::Clients(_), None) if self.is_bare => "tcp://",
+            (Address::Tcp { .. }, Guests::Clients(_), Some(_)) if self.is_bare => "tls://",
+            (Address::Tcp { .. }, Guests::Clients(_) | Guests::Newcomers, None) => "ws://",
+            (Address::Tcp { .. }, Guests::Clients(_) | Guests::Newcomers, Some(_)) => "wss://",
             (Address::Tcp { .. }, Guests::Operators, None) => "http://",
             (Address::Tcp { .. }, Guests::Operators, Some(_)) => "https://",
         }

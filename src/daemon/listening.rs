@@ -8,6 +8,7 @@ use mio::Registry;
 
 use super::Error;
 use super::admin::Access;
+use crate::codec::Gate;
 use crate::config::settings::{self, Guests, Settings};
 use crate::net::listener::{Accepted, Address, Listener, Place};
 use crate::net::passed::Passed;
@@ -39,6 +40,7 @@ pub(super) struct Listening {
 pub(super) struct Arrival {
     pub(super) accepted: Accepted,
     pub(super) guests: Guests,
+    pub(super) gate: Gate,
 }
 
 /// What came of somebody's knock.
@@ -364,8 +366,8 @@ impl Endpoint {
                         Some(tls) => accepted.secured(&tls.acceptor),
                         None => accepted,
                     };
-                    let guests = self.settings.guests;
-                    return Some(Knock::LetIn(Arrival { accepted, guests }));
+                    let (guests, gate) = (self.settings.guests, self.settings.gate());
+                    return Some(Knock::LetIn(Arrival { accepted, guests, gate }));
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.is_ready = false;

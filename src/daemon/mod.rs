@@ -20,7 +20,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use mio::{Registry, Token};
 
@@ -33,7 +33,7 @@ use self::reloading::{Reading, ReloadError, Reloading};
 use self::sandbox::Sandbox;
 use self::signals::Signal;
 use self::watch::Watch;
-use crate::codec::Wire;
+use crate::codec::Gate;
 use crate::config::settings::{Guests, Settings};
 use crate::net::listener::{Accepted, BindError};
 use crate::net::passed::Passed;
@@ -110,7 +110,8 @@ impl Daemon {
         let mut passed = Passed::take();
         let listening = Listening::open(&settings, &mut passed, poller.registry())?;
         let sources = settings.sources.iter().map(|source| source.relay.clone()).collect();
-        let relay = Relay::new(settings.channels.clone(), sources, fastrand::u64(..));
+        let mut relay = Relay::new(settings.channels.clone(), sources, fastrand::u64(..));
+        relay.number_from(wall_clock(), clock());
         let dialing = Dialing::new(settings.sources.clone(), mailbox.post());
         passed.dismiss();
         let mailbox_post = mailbox.post();
@@ -154,7 +155,7 @@ impl Daemon {
     pub fn addresses(&self) -> impl Iterator<Item = (Option<&str>, String)> {
         self.listening.addresses().map(|(guests, address)| match guests {
             Guests::Clients(channel) => (Some(self.relay.channel_name(channel)), address),
-            Guests::Operators => (None, address),
+            Guests::Newcomers | Guests::Operators => (None, address),
         })
     }
 
@@ -284,22 +285,25 @@ impl Daemon {
     }
 
     fn accept(&mut self, now: Instant) {
-        while let Some(Arrival { accepted, guests }) = self.listening.accept(now) {
+        while let Some(Arrival { accepted, guests, gate }) = self.listening.accept(now) {
             match guests {
-                Guests::Clients(channel) => self.open_client(accepted, channel, now),
+                Guests::Clients(channel) => self.open_client(accepted, gate, channel, now),
+                Guests::Newcomers => self.open_newcomer(accepted, now),
                 Guests::Operators => self.admin.enter(accepted, self.poller.registry(), now),
             }
         }
     }
 
-    fn open_client(&mut self, accepted: Accepted, channel: ChannelId, now: Instant) {
-        let (stream, wire, peer) = match accepted {
-            Accepted::Tcp(stream, address) => (stream, Wire::WebSocket, Peer::Tcp(address)),
-            Accepted::Unix(stream, credentials) => {
-                (stream, Wire::Prefixed, Peer::Unix(credentials))
-            }
-        };
-        if let Some(key) = self.relay.open_client(stream, channel, wire, peer, now) {
+    fn open_client(&mut self, accepted: Accepted, gate: Gate, channel: ChannelId, now: Instant) {
+        let (stream, peer) = apart(accepted);
+        if let Some(key) = self.relay.open_client(stream, channel, gate, peer, now) {
+            self.register(key, Stream::register, now);
+        }
+    }
+
+    fn open_newcomer(&mut self, accepted: Accepted, now: Instant) {
+        let (stream, peer) = apart(accepted);
+        if let Some(key) = self.relay.open_newcomer(stream, peer, now) {
             self.register(key, Stream::register, now);
         }
     }
@@ -379,6 +383,19 @@ impl Daemon {
         }
         self.expire_reading(now);
     }
+}
+
+fn apart(accepted: Accepted) -> (Stream, Peer) {
+    match accepted {
+        Accepted::Tcp(stream, address) => (stream, Peer::Tcp(address)),
+        Accepted::Unix(stream, credentials) => (stream, Peer::Unix(credentials)),
+    }
+}
+
+/// Microseconds since the epoch.
+fn wall_clock() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or_default()
 }
 
 #[expect(clippy::disallowed_methods, reason = "only the loop reads the clock")]

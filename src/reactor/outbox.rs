@@ -17,6 +17,12 @@ impl Outbox {
         self.buffer.extend_from_slice(bytes);
     }
 
+    /// Lets bytes be appended, and nothing else be done.
+    pub fn write(&mut self, append: impl FnOnce(&mut Vec<u8>)) {
+        self.make_room(1);
+        append(&mut self.buffer);
+    }
+
     /// Appends bytes and hands them over to be changed in place.
     pub fn push_mut(&mut self, bytes: &[u8]) -> &mut [u8] {
         self.push(bytes);

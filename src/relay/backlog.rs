@@ -41,8 +41,10 @@ pub struct Backlog {
     segments: VecDeque<Segment>,
     spare: Vec<Vec<u8>>,
     marks: VecDeque<Mark>,
-    /// The sequence number of the oldest frame.
-    first_sequence: u64,
+    /// Frames that were evicted.
+    evicted: u64,
+    /// The number of the last of them.
+    last_evicted: Option<u64>,
     start: u64,
     end: u64,
     max_messages: usize,
@@ -55,10 +57,11 @@ struct Segment {
     bytes: Vec<u8>,
 }
 
-/// Where a frame ends and when it came.
+/// Where a frame ends, its message's number in the channel, and when it came.
 #[derive(Clone, Copy, Debug)]
 struct Mark {
     end: u64,
+    number: u64,
     at: Instant,
 }
 
@@ -78,7 +81,8 @@ impl Backlog {
             segments: VecDeque::new(),
             spare: Vec::new(),
             marks: VecDeque::new(),
-            first_sequence: 0,
+            evicted: 0,
+            last_evicted: None,
             start: 0,
             end: 0,
             max_messages: max_messages.max(1),
@@ -93,18 +97,18 @@ impl Backlog {
     }
 
     /// Appends a frame, evicting the oldest if there is no room. See [`Self::start_after`].
-    pub fn push(&mut self, frame: Frame<'_>, now: Instant) {
+    pub fn push(&mut self, frame: Frame<'_>, number: u64, now: Instant) {
         self.evict(self.start_after(frame.len()));
-        self.append(frame, now);
+        self.append(frame, number, now);
     }
 
     /// Appends a frame and evicts nothing, whatever the limits: for the last word of a source.
-    pub fn append(&mut self, frame: Frame<'_>, now: Instant) {
+    pub fn append(&mut self, frame: Frame<'_>, number: u64, now: Instant) {
         let segment = self.segment_for(frame.len());
         segment.extend_from_slice(frame.header());
         segment.extend_from_slice(frame.payload());
         self.end += frame.len() as u64;
-        self.marks.push_back(Mark { end: self.end, at: now });
+        self.marks.push_back(Mark { end: self.end, number, at: now });
     }
 
     /// Forgets the frames in front of `upto`: everybody has them.
@@ -113,8 +117,9 @@ impl Backlog {
             && mark.end <= upto.0
         {
             self.start = mark.end;
+            self.last_evicted = Some(mark.number);
             self.marks.pop_front();
-            self.first_sequence += 1;
+            self.evicted += 1;
         }
         while let Some(segment) = self.segments.front()
             && segment.end() <= self.start
@@ -173,9 +178,47 @@ impl Backlog {
         self.slices(at).next().map_or(&[], |slice| &slice[..count])
     }
 
-    /// The sequence number of the frame at a cursor, or of the one that it is in.
-    pub fn sequence(&self, at: Cursor) -> u64 {
-        self.first_sequence + self.frame_at(at) as u64
+    /// How many frames were pushed before the one at a cursor, or before the one that it is in.
+    pub fn count_before(&self, at: Cursor) -> u64 {
+        self.evicted + self.frame_at(at) as u64
+    }
+
+    /// The number of the message at a cursor, or of the one that it is in; `None` at the end.
+    pub fn number_at(&self, at: Cursor) -> Option<u64> {
+        self.marks.get(self.frame_at(at)).map(|mark| mark.number)
+    }
+
+    /// The number of the newest message that was ever here.
+    pub fn newest_number(&self) -> Option<u64> {
+        self.marks.back().map(|mark| mark.number).or(self.last_evicted)
+    }
+
+    /// The number of the last message that is here no longer.
+    pub fn last_evicted(&self) -> Option<u64> {
+        self.last_evicted
+    }
+
+    /// The position of the first message with this number or a later one.
+    pub fn from_number(&self, number: u64) -> Cursor {
+        Cursor(self.frame_start(self.marks.partition_point(|mark| mark.number < number)))
+    }
+
+    /// The position of the last `count` messages.
+    pub fn from_last(&self, count: usize) -> Cursor {
+        Cursor(self.frame_start(self.marks.len().saturating_sub(count)))
+    }
+
+    /// The frames, oldest first, with their messages' numbers and when they came.
+    pub fn frames(&self) -> impl Iterator<Item = (&[u8], u64, Instant)> {
+        let mut start = self.start;
+        self.marks.iter().filter_map(move |mark| {
+            let at = self.segments.partition_point(|segment| segment.end() <= start);
+            let segment = self.segments.get(at)?;
+            let [from, to] =
+                [start, mark.end].map(|position| usize::try_from(position - segment.start).ok());
+            start = mark.end;
+            Some((segment.bytes.get(from?..to?)?, mark.number, mark.at))
+        })
     }
 
     /// How far a cursor is behind.
@@ -249,7 +292,8 @@ mod tests {
 
     fn push(backlog: &mut Backlog, payload: &[u8]) {
         let message = Message { kind: Kind::Binary, payload };
-        backlog.push(Wire::Prefixed.frame(message), now());
+        let number = backlog.newest_number().map_or(0, |newest| newest + 1);
+        backlog.push(Wire::Prefixed.frame(message).unwrap(), number, now());
     }
 
     fn bytes(backlog: &Backlog, from: Cursor) -> Vec<u8> {
@@ -266,7 +310,7 @@ mod tests {
         push(&mut backlog, b"d");
         assert_eq!(backlog.start(), Cursor(5));
         assert_eq!(bytes(&backlog, backlog.start()), *b"\0\0\0\x01b\0\0\0\x01c\0\0\0\x01d");
-        assert_eq!(backlog.sequence(backlog.start()), 1);
+        assert_eq!(backlog.count_before(backlog.start()), 1);
     }
 
     #[test]
@@ -276,7 +320,7 @@ mod tests {
             push(&mut backlog, payload);
         }
         let message = Message { kind: Kind::Binary, payload: b"d" };
-        backlog.append(Wire::Prefixed.frame(message), now());
+        backlog.append(Wire::Prefixed.frame(message).unwrap(), 9, now());
         backlog.set_limits(2, 1000);
         assert_eq!(backlog.lag(backlog.start(), now()).messages, 4);
         assert_eq!(backlog.start_after(5), Cursor(15));
@@ -343,7 +387,7 @@ mod tests {
             backlog.evict(backlog.end());
             assert!(backlog.segments.len() + backlog.spare.len() <= SPARE_SEGMENTS);
         }
-        assert_eq!(backlog.sequence(backlog.end()), 300_000);
+        assert_eq!(backlog.count_before(backlog.end()), 300_000);
     }
 
     #[test]

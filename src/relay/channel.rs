@@ -1,79 +1,52 @@
-//! A named stream: its backlogs and its clients.
+//! A named stream: its views and its clients.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::MAX_REFUSALS;
-use super::backlog::{Backlog, Cursor};
+use super::backlog::Backlog;
 use super::conn::{Conn, Peer};
-use super::settings::ChannelSettings;
+use super::crowd::{Crowd, Room};
+use super::greeting::{Kept, LastValues, Prologue};
+use super::history::History;
+use super::settings::{ChannelSettings, SourceId, TcpFraming};
 use super::stats::{ChannelStats, Departures};
-use crate::codec::{Codec, Frame, Message, Wire, prefixed, ws};
+use super::view::View;
+use crate::codec::entrance::{Entrance, Filter};
+use crate::codec::pattern::Reading;
+use crate::codec::{Codec, Gate, Message, Wire, lines, prefixed, ws};
 use crate::net::stream::Socket;
 use crate::reactor::table::{Key, Table};
 
-/// All wires, in the order of a channel's broadcasts.
-pub(super) const WIRES: [Wire; 2] = [Wire::WebSocket, Wire::Prefixed];
+/// The views that are always there, by their places: everything, as most clients want it.
+const PLAIN_WIRES: [Wire; 2] = [Wire::WebSocket, Wire::Prefixed];
+
+/// Whether the view at a place is there also when nobody follows it.
+pub(super) fn is_plain(place: usize) -> bool {
+    place < PLAIN_WIRES.len()
+}
 
 /// A channel and whom it reaches.
 #[derive(Debug)]
 pub(super) struct Channel {
     pub(super) settings: ChannelSettings,
-    broadcasts: [Broadcast; WIRES.len()],
+    /// By their places; one beyond the plain ones that nobody follows is free.
+    pub(super) views: Vec<View>,
+    crowds: [Crowd; 3],
+    /// The number of the message that comes next.
+    pub(super) next_number: u64,
+    history: Option<History>,
+    prologues: Vec<Prologue>,
+    last_values: LastValues,
     /// Something was pushed, or a client left, since the last flush.
     pub(super) is_dirty: bool,
     pub(super) pause: Option<Pause>,
-    policies: Policies,
+    pub(super) policy: Arc<ws::Policy>,
     /// It is a free place, or its clients are being seen off.
     pub(super) is_removed: bool,
     pub(super) clients_ever: u64,
     /// What clients got that have gone.
     pub(super) past: ChannelStats,
     pub(super) departures: Departures,
-}
-
-/// One channel in one wire.
-#[derive(Debug)]
-pub(super) struct Broadcast {
-    pub(super) backlog: Backlog,
-    /// Those who follow the backlog.
-    pub(super) clients: Vec<Key>,
-    /// Those of them who lose the oldest messages until they have caught up.
-    pub(super) dropping: Vec<Key>,
-    /// All connections of this wire, also those who are coming or going.
-    pub(super) population: usize,
-    /// How many of them come from each address, or network of IPv6.
-    from: HashMap<IpAddr, usize>,
-    /// Clients were turned away since there was room.
-    pub(super) is_full: bool,
-    /// The position before which nothing may be evicted: a client that has not got it is
-    /// entitled to it. Exact after a survey; cursors move in between only forwards.
-    pub(super) entitled: Cursor,
-}
-
-/// What clients are told in their handshake.
-#[derive(Debug)]
-struct Policies {
-    /// When there is room.
-    open: Arc<ws::Policy>,
-    /// When there is none.
-    full: Arc<ws::Policy>,
-    /// When there is none for their address.
-    crowded: Arc<ws::Policy>,
-}
-
-/// Whether there is room for another client.
-#[derive(Clone, Copy)]
-enum Room {
-    /// There is.
-    Free,
-    /// There is for a few to whom that is said.
-    ToRefuse,
-    /// There is not.
-    None,
 }
 
 /// A channel that holds its sources back.
@@ -87,13 +60,31 @@ pub(super) struct Pause {
     pub(super) deadline: Option<Instant>,
 }
 
+/// Where a client begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    /// With what comes live, after so many of the last messages; it is new.
+    Anew,
+    /// Behind the last message that it has.
+    Resumed(u64),
+    /// With the oldest message that is kept: what it asks for is not there any more.
+    Gap(u64),
+}
+
 impl Channel {
-    pub(super) fn new(settings: ChannelSettings) -> Self {
+    /// A channel whose first message has this number.
+    pub(super) fn new(settings: ChannelSettings, first_number: u64) -> Self {
+        let history = history_of(&settings);
         Self {
-            broadcasts: WIRES.map(|_| Broadcast::new(&settings)),
+            views: PLAIN_WIRES.map(|wire| View::new(wire, None, &settings, None)).into(),
+            crowds: Default::default(),
+            next_number: first_number,
+            history,
+            prologues: Vec::new(),
+            last_values: LastValues::default(),
             is_dirty: false,
             pause: None,
-            policies: Policies::of(&settings),
+            policy: Arc::new(policy_of(&settings)),
             is_removed: false,
             clients_ever: 0,
             past: ChannelStats::default(),
@@ -104,11 +95,25 @@ impl Channel {
 
     /// Takes new settings on. Those who are connected stay, and so does what is kept for them.
     pub(super) fn adopt(&mut self, settings: ChannelSettings) {
-        for broadcast in &mut self.broadcasts {
-            broadcast.backlog.set_limits(settings.max_queue_size, settings.max_queue_bytes);
-            broadcast.is_full = false;
+        for view in &mut self.views {
+            view.backlog.set_limits(settings.max_queue_size, settings.max_queue_bytes);
         }
-        self.policies = Policies::of(&settings);
+        for crowd in &mut self.crowds {
+            crowd.is_full = false;
+        }
+        match (&mut self.history, settings.history) {
+            (Some(history), 1..) => {
+                history.set_limits(settings.history, settings.max_queue_bytes);
+            }
+            (history, _) => *history = history_of(&settings),
+        }
+        if settings.last_value != self.settings.last_value {
+            self.last_values = LastValues::default();
+        }
+        if settings.prologue != self.settings.prologue {
+            self.prologues.clear();
+        }
+        self.policy = Arc::new(policy_of(&settings));
         self.settings = settings;
     }
 
@@ -117,171 +122,233 @@ impl Channel {
         self.is_removed = true;
         self.settings.sources.clear();
         self.pause = None;
-        for wire in WIRES {
-            self.release(wire);
+        self.history = None;
+        self.last_values = LastValues::default();
+        self.prologues.clear();
+        for place in 0..self.views.len() {
+            self.release(place);
         }
     }
 
-    /// Gives memory back that nobody needs: the last client of a removed channel has gone.
-    pub(super) fn release(&mut self, wire: Wire) {
-        let is_removed = self.is_removed;
-        let broadcast = self.broadcast_mut(wire);
-        if is_removed && broadcast.population == 0 {
-            broadcast.backlog = Backlog::new(1, 1);
+    /// Gives memory back that nobody needs: the last client of a view has gone for good.
+    fn release(&mut self, place: usize) {
+        let is_kept = is_plain(place) && !self.is_removed;
+        let view = &mut self.views[place];
+        if view.clients.is_empty() && !is_kept {
+            view.backlog = Backlog::new(1, 1);
+            view.filter = None;
         }
     }
 
-    /// The codec of a client that has just connected, `None` if there is no room for it, nor for
-    /// saying so.
-    pub(super) fn codec(&self, wire: Wire, peer: Peer) -> Option<Codec> {
-        let (limit, broadcast) = (self.settings.max_client_message_size, self.broadcast(wire));
-        let room = |most: usize, there: usize| match there.checked_sub(most) {
-            None => Room::Free,
-            Some(above) if above < MAX_REFUSALS => Room::ToRefuse,
-            Some(_) => Room::None,
+    /// The codec of a client that has just connected, and why it will be sent away, if it will.
+    /// `None` if there is no room for it, nor for saying so.
+    pub(super) fn codec(&self, gate: Gate, peer: Peer) -> Option<(Codec, Option<ws::Closed>)> {
+        let limit = self.settings.max_client_message_size;
+        let closed = match self.crowd(gate).room(&self.settings, peer) {
+            Room::Free => None,
+            Room::ToRefuse(why) => Some(why),
+            Room::None => return None,
         };
-        let room_there = room(self.settings.max_clients, broadcast.population);
-        let from_there = broadcast.population_from(peer);
-        let room_for_peer = room(self.settings.max_clients_per_address, from_there);
-        let policy = match (room_there, room_for_peer) {
-            (Room::Free, Room::Free) => &self.policies.open,
-            (Room::None, _) | (_, Room::None) => return None,
-            (Room::ToRefuse, _) => &self.policies.full,
-            (Room::Free, Room::ToRefuse) => &self.policies.crowded,
+        let message_type = self.settings.unix_message_type;
+        let prefixed = || Codec::Prefixed(prefixed::Codec::new(message_type, limit));
+        let codec = match (gate, self.settings.tcp_framing) {
+            (Gate::Web, _) => Codec::WebSocket(ws::Codec::accept(limit)),
+            // These have no words to refuse with.
+            (Gate::Unix | Gate::Tcp, _) if closed.is_some() => return None,
+            (Gate::Unix, _) | (Gate::Tcp, TcpFraming::Length) => prefixed(),
+            (Gate::Tcp, TcpFraming::Newline) => Codec::Lines(lines::Codec::new(limit)),
         };
-        match wire {
-            Wire::WebSocket => Some(Codec::WebSocket(ws::Codec::accept(Arc::clone(policy), limit))),
-            // This wire has no words to refuse with.
-            Wire::Prefixed if policy.closed.is_some() => None,
-            Wire::Prefixed => {
-                let message_type = self.settings.unix_message_type;
-                Some(Codec::Prefixed(prefixed::Codec::new(message_type, limit)))
-            }
-        }
+        Some((codec, closed))
     }
 
-    pub(super) fn broadcast(&self, wire: Wire) -> &Broadcast {
-        &self.broadcasts[index(wire)]
+    pub(super) fn crowd(&self, gate: Gate) -> &Crowd {
+        &self.crowds[gate as usize]
     }
 
-    pub(super) fn broadcast_mut(&mut self, wire: Wire) -> &mut Broadcast {
-        &mut self.broadcasts[index(wire)]
+    pub(super) fn crowd_mut(&mut self, gate: Gate) -> &mut Crowd {
+        &mut self.crowds[gate as usize]
     }
 
-    pub(super) fn backlog(&self, wire: Wire) -> &Backlog {
-        &self.broadcast(wire).backlog
+    pub(super) fn backlog(&self, view: usize) -> &Backlog {
+        &self.views[view].backlog
     }
 
-    /// Everyone who follows, whatever the wire.
+    /// Everyone who follows, whatever the view.
     pub(super) fn clients(&self) -> impl Iterator<Item = Key> + '_ {
-        self.broadcasts.iter().flat_map(|broadcast| broadcast.clients.iter().copied())
+        self.views.iter().flat_map(|view| view.clients.iter().copied())
     }
 
-    /// Encodes a message once for each wire that somebody follows.
-    pub(super) fn push(&mut self, message: Message<'_>, now: Instant) {
-        self.put(message, now, Backlog::push);
+    /// Finds out whom a message is for, and makes its frames: before room is made for it, and
+    /// before it is pushed.
+    pub(super) fn prepare(&mut self, message: Message<'_>) {
+        let mut reading = Reading::new(message.payload);
+        for view in &mut self.views {
+            view.prepare(message, self.next_number, &mut reading);
+        }
+    }
+
+    /// Gives the message that was prepared to each view that it is for.
+    pub(super) fn push(&mut self, id: SourceId, message: Message<'_>, now: Instant) {
+        let number = self.keep(id, message, now);
+        for view in self.views.iter_mut().filter(|view| view.is_meant) {
+            view.push(message, number, now);
+            self.is_dirty = true;
+        }
     }
 
     /// Takes in what a source held for this channel, whatever the limits: the source leaves it.
-    pub(super) fn push_last(&mut self, message: Message<'_>, now: Instant) {
-        self.put(message, now, Backlog::append);
+    pub(super) fn push_last(&mut self, id: SourceId, message: Message<'_>, now: Instant) {
+        self.prepare(message);
+        let number = self.keep(id, message, now);
+        for view in self.views.iter_mut().filter(|view| view.is_meant) {
+            view.append(message, number, now);
+            self.is_dirty = true;
+        }
     }
 
-    fn put(
-        &mut self,
-        message: Message<'_>,
-        now: Instant,
-        put: impl Fn(&mut Backlog, Frame<'_>, Instant),
-    ) {
-        for wire in WIRES {
-            let broadcast = self.broadcast_mut(wire);
-            if !broadcast.clients.is_empty() {
-                put(&mut broadcast.backlog, wire.frame(message), now);
-                self.is_dirty = true;
+    /// Numbers a message, and keeps it for those who come later, as far as that is wanted.
+    fn keep(&mut self, id: SourceId, message: Message<'_>, now: Instant) -> u64 {
+        let number = self.next_number;
+        self.next_number += 1;
+        if let Some(history) = &mut self.history {
+            history.push(message, number, now);
+        }
+        if let Some(rule) = &self.settings.prologue {
+            let prologue = self.prologues.iter_mut().find(|prologue| prologue.source == id);
+            if let Some(prologue) = prologue {
+                prologue.note(rule, message, number, now);
+            }
+        }
+        if let Some(rule) = &self.settings.last_value {
+            self.last_values.note(rule, message, number, &self.settings.name);
+        }
+        number
+    }
+
+    /// Learns that a source has a new connection.
+    pub(super) fn begin(&mut self, source: SourceId, now: Instant) {
+        if self.settings.prologue.is_some() {
+            self.prologues.retain(|prologue| prologue.source != source);
+            self.prologues.push(Prologue::new(source, now));
+        }
+    }
+
+    /// Where a client begins that asks for something.
+    pub(super) fn start(&self, entrance: &Entrance) -> Start {
+        let Some(since) = entrance.since else { return Start::Anew };
+        let kept = self.history.as_ref().and_then(History::first_number);
+        let view = self.view(entrance.wire, entrance.filter.as_ref());
+        let evicted = view.and_then(|view| self.views[view].backlog.last_evicted());
+        let is_whole = since < self.next_number
+            && since.saturating_add(1) >= kept.unwrap_or(self.next_number)
+            // Without a history, what the view has is not kept for anybody in particular.
+            && (kept.is_none() || evicted.is_none_or(|evicted| evicted <= since));
+        if is_whole { Start::Resumed(since) } else { Start::Gap(since) }
+    }
+
+    /// Whether a part of the channel can be had.
+    pub(super) fn has_filter(&self, entrance: &Entrance) -> bool {
+        let Some(filter) = &entrance.filter else { return true };
+        let is_followed = |view: &&View| view.filter.is_some() && !view.clients.is_empty();
+        let count = self.views.iter().filter(is_followed).count();
+        count < self.settings.max_filters || self.view(entrance.wire, Some(filter)).is_some()
+    }
+
+    /// Adds a client, which gets everything that it asks for from its start on.
+    pub(super) fn join<S: Socket>(&mut self, key: Key, conn: &mut Conn<S>, entrance: &Entrance) {
+        self.clients_ever += 1;
+        let start = self.start(entrance);
+        let place = self.open_view(entrance);
+        let view = &mut self.views[place];
+        conn.view = place;
+        conn.cursor = match start {
+            Start::Anew => view.backlog.from_last(self.settings.replay),
+            Start::Resumed(since) => view.backlog.from_number(since.saturating_add(1)),
+            Start::Gap(_) => match self.history.as_ref().and_then(History::first_number) {
+                Some(kept) => view.backlog.from_number(kept),
+                None => view.backlog.end(),
+            },
+        };
+        conn.tally.first_count = view.backlog.count_before(conn.cursor);
+        conn.place = view.clients.len();
+        view.entitled =
+            if view.clients.is_empty() { conn.cursor } else { view.entitled.min(conn.cursor) };
+        view.clients.push(key);
+        let first = view.backlog.number_at(conn.cursor).unwrap_or(self.next_number);
+        match start {
+            Start::Anew => self.greet(conn, first),
+            Start::Resumed(_) => {}
+            Start::Gap(since) => {
+                let notice = gap_notice(conn.wire(), since, first);
+                conn.outbox.push(&notice);
+                self.greet(conn, first);
             }
         }
     }
 
-    /// Adds a client that is to get everything from now on.
-    pub(super) fn join<S: Socket>(&mut self, key: Key, conn: &mut Conn<S>) {
-        self.clients_ever += 1;
-        let broadcast = self.broadcast_mut(conn.wire());
-        conn.cursor = broadcast.backlog.end();
-        conn.tally.first_sequence = broadcast.backlog.sequence(conn.cursor);
-        conn.place = broadcast.clients.len();
-        if broadcast.clients.is_empty() {
-            broadcast.entitled = conn.cursor;
+    /// Owes a new client what is kept from before a message.
+    fn greet<S: Socket>(&self, conn: &mut Conn<S>, first: u64) {
+        let view = &self.views[conn.view];
+        let prologues = self.prologues.iter().flat_map(Prologue::messages);
+        let mut owe = |kept: &Kept| {
+            if kept.number() < first && view.wants(kept.message()) {
+                let (message, number) = (kept.message(), kept.number());
+                conn.outbox.write(|bytes| view.wire.encode(message, number, bytes));
+            }
+        };
+        prologues.for_each(&mut owe);
+        self.last_values.messages().into_iter().for_each(owe);
+    }
+
+    /// The view that has a form, if somebody follows it or it is always there.
+    fn view(&self, wire: Wire, filter: Option<&Filter>) -> Option<usize> {
+        let is_there = |place: usize, view: &View| {
+            (is_plain(place) || !view.clients.is_empty())
+                && view.wire == wire
+                && view.filter.as_ref() == filter
+        };
+        (0..).zip(&self.views).find_map(|(place, view)| is_there(place, view).then_some(place))
+    }
+
+    /// The place of the view that a client asks for; opens it if it is not there.
+    fn open_view(&mut self, entrance: &Entrance) -> usize {
+        let history = self.history.as_ref();
+        if let Some(place) = self.view(entrance.wire, entrance.filter.as_ref()) {
+            if self.views[place].clients.is_empty() {
+                self.views[place].take_history(history);
+            }
+            return place;
         }
-        broadcast.clients.push(key);
+        let view = View::new(entrance.wire, entrance.filter.clone(), &self.settings, history);
+        let is_free = |place: &usize| self.views[*place].clients.is_empty();
+        if let Some(place) = (PLAIN_WIRES.len()..self.views.len()).find(is_free) {
+            self.views[place] = view;
+            return place;
+        }
+        self.views.push(view);
+        self.views.len() - 1
     }
 
     /// Removes a client that follows; `conns` learns the new place of the one who takes its place.
     pub(super) fn leave<S: Socket>(
         &mut self,
-        wire: Wire,
+        view: usize,
         place: usize,
         conns: &mut Table<Conn<S>>,
     ) {
         self.is_dirty = true;
-        let broadcast = self.broadcast_mut(wire);
-        let key = broadcast.clients.swap_remove(place);
-        broadcast.dropping.retain(|dropping| *dropping != key);
-        if let Some(moved) = broadcast.clients.get(place).and_then(|key| conns.get_mut(*key)) {
+        let follows = &mut self.views[view];
+        let key = follows.clients.swap_remove(place);
+        follows.dropping.retain(|dropping| *dropping != key);
+        if let Some(moved) = follows.clients.get(place).and_then(|key| conns.get_mut(*key)) {
             moved.place = place;
         }
-    }
-}
-
-impl Broadcast {
-    fn new(settings: &ChannelSettings) -> Self {
-        Self {
-            backlog: Backlog::new(settings.max_queue_size, settings.max_queue_bytes),
-            clients: Vec::new(),
-            dropping: Vec::new(),
-            population: 0,
-            from: HashMap::new(),
-            is_full: false,
-            entitled: Cursor::default(),
-        }
+        self.release(view);
     }
 
-    /// Counts a connection that comes.
-    pub(super) fn enter(&mut self, peer: Peer) {
-        self.population += 1;
-        if let Some(network) = peer.network() {
-            *self.from.entry(network).or_default() += 1;
-        }
-    }
-
-    /// Counts a connection that is gone.
-    pub(super) fn exit(&mut self, peer: Peer) {
-        self.population -= 1;
-        if let Some(network) = peer.network()
-            && let Entry::Occupied(mut count) = self.from.entry(network)
-        {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
-                count.remove();
-            }
-        }
-    }
-
-    fn population_from(&self, peer: Peer) -> usize {
-        peer.network().and_then(|network| self.from.get(&network).copied()).unwrap_or_default()
-    }
-
-    /// Looks at every cursor: forgets what everyone has, and finds out what some are entitled to.
-    pub(super) fn survey<S: Socket>(&mut self, conns: &Table<Conn<S>>) {
-        let end = self.backlog.end();
-        let (mut slowest, mut entitled) = (end, end);
-        for conn in self.clients.iter().filter_map(|key| conns.get(*key)) {
-            slowest = slowest.min(conn.cursor);
-            if !conn.patience.is_dropping {
-                entitled = entitled.min(conn.cursor);
-            }
-        }
-        self.backlog.evict(slowest);
-        self.entitled = entitled;
+    /// Looks at all cursors of a view.
+    pub(super) fn survey<S: Socket>(&mut self, view: usize, conns: &Table<Conn<S>>) {
+        self.views[view].survey(conns, self.history.as_ref());
     }
 }
 
@@ -296,23 +363,33 @@ impl Pause {
     }
 }
 
-impl Policies {
-    fn of(settings: &ChannelSettings) -> Self {
-        let open = ws::Policy {
-            allowed_origins: settings.allowed_origins.clone(),
-            subprotocols: settings.subprotocols.clone(),
-            auth: settings.auth.clone(),
-            closed: None,
-        };
-        let closed = |why| Arc::new(ws::Policy { closed: Some(why), ..open.clone() });
-        let (full, crowded) = (closed(ws::Closed::Full), closed(ws::Closed::Crowded));
-        Self { open: Arc::new(open), full, crowded }
+fn history_of(settings: &ChannelSettings) -> Option<History> {
+    let has_history = settings.history > 0;
+    has_history.then(|| History::new(settings.history, settings.max_queue_bytes))
+}
+
+fn policy_of(settings: &ChannelSettings) -> ws::Policy {
+    ws::Policy {
+        allowed_origins: settings.allowed_origins.clone(),
+        subprotocols: settings.subprotocols.clone(),
+        auth: settings.auth.clone(),
     }
 }
 
-fn index(wire: Wire) -> usize {
+/// What tells a client on its own wire that it has missed something.
+fn gap_notice(wire: Wire, since: u64, first: u64) -> Vec<u8> {
+    let notice = format!("{{\"notice\":\"gap\",\"since\":{since},\"first\":{first}}}");
+    let mut bytes = Vec::new();
     match wire {
-        Wire::WebSocket => 0,
-        Wire::Prefixed => 1,
+        Wire::Sse => bytes.extend_from_slice(format!("event: gap\ndata: {notice}\n\n").as_bytes()),
+        Wire::WebSocket | Wire::Numbered => {
+            let text = Message { kind: crate::codec::Kind::Text, payload: notice.as_bytes() };
+            Wire::WebSocket.encode(text, first, &mut bytes);
+        }
+        Wire::Prefixed | Wire::Ndjson | Wire::Lines => {
+            let text = Message { kind: crate::codec::Kind::Text, payload: notice.as_bytes() };
+            wire.encode(text, first, &mut bytes);
+        }
     }
+    bytes
 }

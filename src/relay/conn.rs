@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use super::MAX_CLIENT_OUTBOX_BYTES;
 use super::backlog::{Backlog, Cursor};
 use super::settings::{ChannelId, ChannelSettings, SourceId};
-use crate::codec::{Codec, Event, Message, Wire};
+use crate::codec::ws::Closed;
+use crate::codec::{Codec, Event, Gate, Message, Wire};
 use crate::net::credentials::Credentials;
 use crate::net::stream::Socket;
 use crate::reactor::inbox::Inbox;
@@ -17,6 +18,9 @@ use crate::reactor::pace::Pace;
 
 /// The close code of who may not be here (RFC 6455, section 7.4.1).
 const POLICY_VIOLATION: u16 = 1008;
+/// The close code, of those for private use, for a client whose messages are not kept any more; as
+/// HTTP's 410.
+const GAP: u16 = 4410;
 
 /// Slices of one vectored write at most; 64 segments are 4 MiB.
 const MAX_SLICES: usize = 64;
@@ -27,6 +31,8 @@ const NETWORK_MASK: Ipv6Addr = Ipv6Addr::from_bits(u128::MAX << 64);
 /// What a peer is to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
+    /// It dialled us and has not said which channel it wants.
+    Newcomer,
     /// It dialled us and gets what the channel carries.
     Client(ChannelId),
     /// We dialled it.
@@ -70,6 +76,8 @@ pub(super) enum Goodbye {
     Reconfigured,
     /// The secret that it came with is not known any more.
     Unwelcome,
+    /// What it has missed is not kept any more.
+    Gap,
 }
 
 /// A connection and all that belongs to it alone.
@@ -86,7 +94,13 @@ pub(super) struct Conn<S> {
     pub(super) outbox: Outbox,
     /// The position in the channel's backlog, for clients.
     pub(super) cursor: Cursor,
-    /// The place in the channel's list of clients.
+    /// By which kind of endpoint it came in, for clients.
+    pub(super) gate: Gate,
+    /// Why its request will be refused, if it will.
+    pub(super) closed: Option<Closed>,
+    /// The place of its view in the channel.
+    pub(super) view: usize,
+    /// The place in the view's list of clients.
     pub(super) place: usize,
     /// The last write would have blocked.
     pub(super) is_blocked: bool,
@@ -145,8 +159,8 @@ pub(super) struct Patience {
 /// What is said about a connection at its end.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tally {
-    /// The sequence number of the first message that was meant for it.
-    pub(super) first_sequence: u64,
+    /// Messages of its view before the first that was meant for it.
+    pub(super) first_count: u64,
     pub(super) sent_bytes: u64,
     pub(super) received_messages: u64,
     pub(super) dropped_messages: u64,
@@ -181,6 +195,7 @@ impl Goodbye {
             Self::ShuttingDown | Self::EndpointRemoved => 1001,
             Self::Unwelcome => POLICY_VIOLATION,
             Self::SourceLost => 1012,
+            Self::Gap => GAP,
         }
     }
 
@@ -192,6 +207,7 @@ impl Goodbye {
             Self::EndpointRemoved => "the endpoint was removed",
             Self::Reconfigured => "the configuration has changed",
             Self::Unwelcome => "the token or password is not known any more",
+            Self::Gap => "gap: what came after that message is not kept any more",
         }
     }
 }
@@ -210,7 +226,7 @@ impl<S: Socket> Conn<S> {
     /// Gives a client of a channel the rights that its secret has now. `false`: it would not be let
     /// in with that again.
     pub(super) fn renew(&mut self, settings: &ChannelSettings) -> bool {
-        if self.wire() == Wire::Prefixed {
+        if self.gate != Gate::Web {
             return true;
         }
         let grant = settings.auth.renew(self.codec.grant());
@@ -349,7 +365,7 @@ impl<S: Socket> Conn<S> {
 
     /// The messages it has got whole.
     pub(super) fn sent_messages(&self, backlog: &Backlog) -> u64 {
-        let passed = backlog.sequence(self.cursor).saturating_sub(self.tally.first_sequence);
+        let passed = backlog.count_before(self.cursor).saturating_sub(self.tally.first_count);
         passed.saturating_sub(self.tally.dropped_messages)
     }
 

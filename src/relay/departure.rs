@@ -15,7 +15,7 @@ use super::settings::{ChannelId, OnSourceLoss, SourceId};
 use super::source::State;
 use super::stats::{ChannelStats, Departures};
 use super::{DRAIN, HANDSHAKE_TIMEOUT, LINGER, Outcome, PING_INTERVAL, Relay};
-use crate::codec::{CloseReason, Error, Wire};
+use crate::codec::{CloseReason, Error};
 use crate::net::stream::Socket;
 use crate::reactor::table::Key;
 
@@ -27,9 +27,10 @@ impl<S: Socket> Relay<S> {
     pub(super) fn ended(&mut self, key: Key, now: Instant) {
         let Some(conn) = self.conns.get(key) else { return };
         // A Unix client has no other way to say it.
-        let why = match conn.wire() {
-            Wire::WebSocket => "closed without a goodbye",
-            Wire::Prefixed => "closed by the client",
+        let why = if conn.codec.has_pings() {
+            "closed without a goodbye"
+        } else {
+            "closed by the client"
         };
         self.part(key, Reason::Closed, &why, now);
         self.condemned.push(key);
@@ -59,11 +60,14 @@ impl<S: Socket> Relay<S> {
     /// The peer broke the protocol; the codec has put the answer into the outbox.
     pub(super) fn misbehaved(&mut self, key: Key, error: &Error, now: Instant) {
         let limit = match (error, self.conns.get(key).map(|conn| conn.role)) {
-            (Error::TooLarge { .. }, Some(Role::Client(_))) => ", see max_client_message_size",
+            (Error::TooLarge { .. }, Some(Role::Newcomer | Role::Client(_))) => {
+                ", see max_client_message_size"
+            }
             (Error::TooLarge { .. }, Some(Role::Source(_))) => ", see max_message_size",
             _ => "",
         };
-        let is_refusal = matches!(error, Error::Refused { status: 401 | 403 | 429, .. });
+        let is_refusal =
+            matches!(error, Error::Refused { status: 401 | 403 | 404 | 410 | 429, .. });
         let reason = if is_refusal { Reason::Refused } else { Reason::Protocol };
         self.part(key, reason, &format_args!("{error}{limit}"), now);
         self.linger(key, now + LINGER);
@@ -73,15 +77,15 @@ impl<S: Socket> Relay<S> {
     pub(super) fn fall_silent(&mut self, key: Key, now: Instant) {
         let Some(conn) = self.conns.get(key) else { return };
         let seconds = PING_INTERVAL.as_secs();
-        match conn.wire() {
-            Wire::WebSocket => {
-                let why = format_args!("silent for {seconds} s after a ping");
-                self.part(key, Reason::Silent, &why, now);
-            }
-            Wire::Prefixed => {
-                let why = format_args!("took nothing for {seconds} s");
-                self.part(key, Reason::Silent, &why, now);
-            }
+        if conn.codec.has_pings() {
+            self.part(
+                key,
+                Reason::Silent,
+                &format_args!("silent for {seconds} s after a ping"),
+                now,
+            );
+        } else {
+            self.part(key, Reason::Silent, &format_args!("took nothing for {seconds} s"), now);
         }
         self.condemned.push(key);
     }
@@ -111,7 +115,7 @@ impl<S: Socket> Relay<S> {
     pub(super) fn disconnect_slow(&mut self, key: Key, id: ChannelId, now: Instant) {
         let Some(conn) = self.conns.get(key) else { return };
         let channel = &self.channels[id.0];
-        let behind = channel.backlog(conn.wire()).lag(conn.cursor, now);
+        let behind = channel.backlog(conn.view).lag(conn.cursor, now);
         let until = now + (channel.settings.max_pause / 2).min(LINGER);
         let why = format!("slow consumer: {} messages behind", behind.messages);
         self.part(key, Reason::Slow, &"too slow", now);
@@ -126,7 +130,7 @@ impl<S: Socket> Relay<S> {
     pub(super) fn dismiss(&mut self, key: Key, goodbye: Goodbye, now: Instant) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         match (conn.role, conn.stage) {
-            (Role::Client(_), Stage::Open) => {
+            (Role::Newcomer | Role::Client(_), Stage::Open) => {
                 conn.stage = Stage::Draining { goodbye };
                 self.schedule(key, now + DRAIN);
                 self.queue(key);
@@ -149,8 +153,8 @@ impl<S: Socket> Relay<S> {
     /// its side of the connection is the server's (RFC 6455, section 7.1.1).
     pub(super) fn half_close(&mut self, key: Key) {
         let Some(conn) = self.conns.get_mut(key) else { return };
-        if let (Role::Client(_), Stage::Lingering { half_closed: false }) = (conn.role, conn.stage)
-        {
+        let is_client = !matches!(conn.role, Role::Source(_));
+        if is_client && conn.stage == (Stage::Lingering { half_closed: false }) {
             match conn.stream.finish() {
                 Ok(()) => conn.stage = Stage::Lingering { half_closed: true },
                 // The last words of TLS wait for room.
@@ -173,6 +177,12 @@ impl<S: Socket> Relay<S> {
     fn part(&mut self, key: Key, reason: Reason, why: &dyn Display, now: Instant) {
         let Some(conn) = self.conns.get(key) else { return };
         match conn.role {
+            Role::Newcomer => {
+                let (level, peer) = (reason.level_of_stranger(), conn.peer);
+                if !matches!(conn.stage, Stage::Lingering { .. }) {
+                    log::log!(level, "client {peer}: not opened ({why})");
+                }
+            }
             Role::Client(channel) => self.part_client(key, channel, reason, why),
             Role::Source(source) => self.lose_source(source, key, why, now),
         }
@@ -187,7 +197,7 @@ impl<S: Socket> Relay<S> {
                 log::log!(reason.level_of_stranger(), "client {label}: not opened ({why})");
             }
             Stage::Open | Stage::Draining { .. } => {
-                let backlog = channel.backlog(conn.codec.wire());
+                let backlog = channel.backlog(conn.view);
                 let farewell = Farewell::of(conn, backlog);
                 log::log!(reason.level(), "client {label}: gone ({why}), {farewell}");
                 if !conn.carry_rest(backlog) {
@@ -197,8 +207,8 @@ impl<S: Socket> Relay<S> {
                 }
                 farewell.add_to(&mut channel.past);
                 reason.count_in(&mut channel.departures);
-                let (wire, place, wait) = (conn.codec.wire(), conn.place, conn.wait);
-                channel.leave(wire, place, &mut self.conns);
+                let (view, place, wait) = (conn.view, conn.place, conn.wait);
+                channel.leave(view, place, &mut self.conns);
                 if wait == Some(Wait::Source) {
                     self.forget_waiting(key, id);
                 }
@@ -344,7 +354,8 @@ impl Farewell {
             sent_bytes: conn.tally.sent_bytes,
             received_messages: conn.tally.received_messages,
             dropped_messages: conn.tally.dropped_messages,
-            unsent_messages: backlog.sequence(backlog.end()) - backlog.sequence(conn.cursor),
+            unsent_messages: backlog.count_before(backlog.end())
+                - backlog.count_before(conn.cursor),
             unread_bytes: conn.inbox.len() as u64,
         }
     }

@@ -3,12 +3,13 @@
 use std::io;
 use std::time::Instant;
 
-use super::conn::{Goodbye, Role, Stage, Wait};
+use super::conn::{Conn, Role, Stage, Wait};
 use super::settings::{ChannelId, SourceId};
 use super::source::{Held, State};
 use super::tap::Way;
 use super::{MAX_CLIENT_OUTBOX_BYTES, MAX_SECURED_PER_TURN, PING_INTERVAL, Relay};
-use crate::codec::{Event, Message};
+use crate::codec::entrance::Entrance;
+use crate::codec::{Event, Message, Wire};
 use crate::net::stream::Socket;
 use crate::reactor::inbox::Inbox;
 use crate::reactor::table::Key;
@@ -54,7 +55,7 @@ impl<S: Socket> Relay<S> {
         }
         if let Some(conn) = self.conns.get_mut(key) {
             conn.inbox = rest;
-            if let Role::Client(_) = role {
+            if let Role::Newcomer | Role::Client(_) = role {
                 conn.inbox.release();
             }
         }
@@ -154,7 +155,13 @@ impl<S: Socket> Relay<S> {
     /// What every event means.
     fn handle(&mut self, key: Key, role: Role, event: &Event<'_>, now: Instant) {
         match (role, event) {
-            (Role::Client(channel), Event::Opened) => self.client_opened(key, channel, now),
+            (Role::Newcomer | Role::Client(_), Event::Request(head)) => {
+                self.asked(key, head, now);
+            }
+            (Role::Client(channel), Event::Opened) => {
+                let wire = self.conns.get(key).map_or(Wire::Prefixed, Conn::wire);
+                self.client_opened(key, channel, &Entrance::plain(wire), now);
+            }
             (Role::Source(source), Event::Opened) => self.source_opened(key, source, now),
             (Role::Client(channel), Event::Message(message)) => {
                 self.forward(key, channel, *message, now);
@@ -162,9 +169,15 @@ impl<S: Socket> Relay<S> {
             (Role::Source(source), Event::Message(message)) => {
                 self.received(source, *message, now);
             }
-            // That bytes came is known already; the codec has answered a ping.
-            (Role::Client(_) | Role::Source(_), Event::Ping) => {}
             (Role::Client(_) | Role::Source(_), Event::Pong) => self.pong(key, now),
+            // That bytes came is known already; the codec has answered a ping. A newcomer's codec
+            // knows requests alone, and a source is asked by us.
+            (_, Event::Ping)
+            | (
+                Role::Newcomer,
+                Event::Opened | Event::Message(_) | Event::Pong | Event::Closed(_),
+            )
+            | (Role::Source(_), Event::Request(_)) => {}
             (Role::Client(_), Event::Closed(reason)) => self.client_closed(key, reason, now),
             (Role::Source(source), Event::Closed(reason)) => {
                 self.source_closed(key, source, reason, now);
@@ -185,7 +198,7 @@ impl<S: Socket> Relay<S> {
         let Some(conn) = self.conns.get(key) else { return true };
         match (conn.stage, conn.role) {
             (Stage::Lingering { .. }, _) => true,
-            (Stage::Opening, _) => false,
+            (Stage::Opening, _) | (_, Role::Newcomer) => false,
             (Stage::Open | Stage::Draining { .. }, Role::Source(source)) => {
                 self.is_paused(source) || self.waits_for_itself(key)
             }
@@ -263,7 +276,7 @@ impl<S: Socket> Relay<S> {
     /// The bytes that may be owed to a peer before it is read no further itself.
     fn max_own_bytes(&self, role: Role) -> usize {
         match role {
-            Role::Client(_) => MAX_CLIENT_OUTBOX_BYTES,
+            Role::Newcomer | Role::Client(_) => MAX_CLIENT_OUTBOX_BYTES,
             Role::Source(id) => 2 * self.max_forward_bytes(id) + self.largest_forward_bytes(id),
         }
     }
@@ -299,21 +312,6 @@ impl<S: Socket> Relay<S> {
         }
     }
 
-    fn client_opened(&mut self, key: Key, id: ChannelId, now: Instant) {
-        let Some(conn) = self.conns.get_mut(key) else { return };
-        conn.stage = Stage::Open;
-        conn.opened_at = now;
-        let channel = &mut self.channels[id.0];
-        channel.join(key, conn);
-        let is_welcome = conn.renew(&channel.settings);
-        log::info!("client {}: connected", conn.label(&channel.settings.name));
-        self.schedule(key, now + PING_INTERVAL);
-        if !is_welcome {
-            // The secret that it came with was withdrawn while it came.
-            self.say_goodbye(key, Goodbye::Unwelcome, now);
-        }
-    }
-
     fn source_opened(&mut self, key: Key, id: SourceId, now: Instant) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.stage = Stage::Open;
@@ -321,6 +319,9 @@ impl<S: Socket> Relay<S> {
         source.enter(State::Open { key, since: now }, now);
         source.tally.connects += 1;
         source.carrier = Some(key);
+        for channel in &source.channels {
+            self.channels[channel.0].begin(id, now);
+        }
         let name = &source.settings.name;
         match source.down_since.take() {
             None => log::info!("source {name}: connected ({})", conn.peer),
@@ -349,6 +350,7 @@ impl<S: Socket> Relay<S> {
         source.tally.received_bytes += bytes;
         source.tally.largest_bytes = source.tally.largest_bytes.max(bytes);
         self.tap.note(id, Way::Received, message);
+        self.prepare(id, message);
         if self.make_room(id, message, now) {
             self.broadcast(id, message, now);
         } else {
@@ -356,9 +358,17 @@ impl<S: Socket> Relay<S> {
         }
     }
 
+    /// Finds out whom a source's message is for.
+    pub(super) fn prepare(&mut self, id: SourceId, message: Message<'_>) {
+        for channel in &self.sources[id.0].channels {
+            self.channels[channel.0].prepare(message);
+        }
+    }
+
+    /// Broadcasts the message that was prepared.
     pub(super) fn broadcast(&mut self, id: SourceId, message: Message<'_>, now: Instant) {
         for channel in &self.sources[id.0].channels {
-            self.channels[channel.0].push(message, now);
+            self.channels[channel.0].push(id, message, now);
         }
     }
 

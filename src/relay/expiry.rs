@@ -6,7 +6,6 @@ use super::channel::Channel;
 use super::conn::{Conn, Role, Stage, Wait};
 use super::settings::SourceId;
 use super::{PING_INTERVAL, Relay, SPENT_TIMERS, State};
-use crate::codec::Wire;
 use crate::net::stream::Socket;
 use crate::reactor::table::Key;
 
@@ -71,7 +70,7 @@ impl<S: Socket> Relay<S> {
     fn check_life(&mut self, key: Key, now: Instant) {
         let is_held = self.is_held(key);
         let Some(conn) = self.conns.get_mut(key) else { return };
-        if conn.wire() == Wire::Prefixed && !owes(conn, &self.channels) {
+        if !conn.codec.has_pings() && !owes(conn, &self.channels) {
             // This wire has no pings: a peer that is owed nothing is alive.
             conn.last_heard = now;
         }
@@ -91,6 +90,7 @@ impl<S: Socket> Relay<S> {
     fn is_held(&self, key: Key) -> bool {
         let Some(conn) = self.conns.get(key) else { return false };
         let is_kept_waiting = match conn.role {
+            Role::Newcomer => false,
             Role::Client(_) => matches!(conn.wait, Some(Wait::Source | Wait::Time)),
             Role::Source(source) => self.is_paused(source),
         };
@@ -102,9 +102,9 @@ impl<S: Socket> Relay<S> {
 fn owes<S: Socket>(conn: &Conn<S>, channels: &[Channel]) -> bool {
     match conn.role {
         Role::Client(channel) => {
-            let backlog = channels[channel.0].backlog(conn.wire());
+            let backlog = channels[channel.0].backlog(conn.view);
             !conn.outbox.is_empty() || (conn.is_following() && !conn.has_all(backlog))
         }
-        Role::Source(_) => !conn.outbox.is_empty(),
+        Role::Newcomer | Role::Source(_) => !conn.outbox.is_empty(),
     }
 }

@@ -3,10 +3,8 @@
 use std::time::Instant;
 
 use super::Relay;
-use super::channel::WIRES;
 use super::conn::{Flushed, Patience, Role, Stage};
 use super::settings::ChannelId;
-use crate::codec::Wire;
 use crate::net::stream::Socket;
 use crate::reactor::table::Key;
 
@@ -48,16 +46,16 @@ impl<S: Socket> Relay<S> {
 
     fn flush_channel(&mut self, id: ChannelId, now: Instant) {
         self.channels[id.0].is_dirty = false;
-        for wire in WIRES {
+        for view in 0..self.channels[id.0].views.len() {
             // By place, since a flush may end a connection and another takes its place.
             let mut place = 0;
-            while let Some(&key) = self.channels[id.0].broadcast(wire).clients.get(place) {
+            while let Some(&key) = self.channels[id.0].views[view].clients.get(place) {
                 self.flush_conn(key, now);
-                if self.channels[id.0].broadcast(wire).clients.get(place) == Some(&key) {
+                if self.channels[id.0].views[view].clients.get(place) == Some(&key) {
                     place += 1;
                 }
             }
-            self.channels[id.0].broadcast_mut(wire).survey(&self.conns);
+            self.channels[id.0].survey(view, &self.conns);
         }
     }
 
@@ -65,16 +63,16 @@ impl<S: Socket> Relay<S> {
         let Some(conn) = self.conns.get_mut(key) else { return };
         let channel = match conn.role {
             Role::Client(channel) => Some(channel),
-            Role::Source(_) => None,
+            Role::Newcomer | Role::Source(_) => None,
         };
-        let backlog = channel.map(|channel| self.channels[channel.0].backlog(conn.codec.wire()));
+        let backlog = channel.map(|channel| self.channels[channel.0].backlog(conn.view));
         let (sent_before, was_refused) = (conn.tally.sent_bytes, conn.was_refused);
         conn.was_refused = false;
         let flushed = conn.flush(backlog);
         let has_sent = conn.tally.sent_bytes > sent_before;
         conn.was_refused |= was_refused && !has_sent;
         // That the system takes bytes says nothing of the peer, unless it had refused some before.
-        if has_sent && (was_refused || conn.wire() == Wire::Prefixed) {
+        if has_sent && (was_refused || !conn.codec.has_pings()) {
             conn.last_heard = now;
         }
         match flushed {

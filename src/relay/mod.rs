@@ -5,14 +5,18 @@
 //! opens it, `exchange` reads it, `flush` writes to it, `expiry` watches its deadlines, `slow` is
 //! about those who do not keep up, `departure` ends it; `reload` changes who is there at all.
 
+mod arrival;
 pub mod backlog;
 mod backoff;
 mod channel;
 mod conn;
+mod crowd;
 mod departure;
 mod exchange;
 mod expiry;
 mod flush;
+pub mod greeting;
+mod history;
 pub mod reload;
 pub mod settings;
 mod slow;
@@ -20,6 +24,7 @@ mod source;
 pub mod stats;
 mod steer;
 pub mod tap;
+mod view;
 
 use std::collections::VecDeque;
 use std::fmt::Display;
@@ -31,7 +36,8 @@ pub use self::conn::{Peer, Role};
 use self::settings::{ChannelId, ChannelSettings, SourceId, SourceSettings};
 use self::source::Source;
 pub use self::source::{STABLE_AFTER, SourceTally, State};
-use crate::codec::{Codec, Wire, ws};
+use crate::codec::ws::Closed;
+use crate::codec::{Codec, Gate, ws};
 use crate::net::stream::Socket;
 use crate::reactor::inbox::Inbox;
 use crate::reactor::outbox::Outbox;
@@ -57,6 +63,10 @@ const SPENT_TIMERS: usize = 1024;
 pub const MAX_SECURED_PER_TURN: usize = 4;
 /// Clients above `max_clients` that are being told so; more are cut off without a word.
 pub const MAX_REFUSALS: usize = 16;
+/// Clients of shared endpoints that have not said which channel they want; more are cut off.
+pub const MAX_NEWCOMERS: usize = 256;
+/// Bytes of the largest message of a client whose channel is not known: it has sent none yet.
+const NO_MESSAGE_BYTES: usize = 0;
 
 /// What the relay asks of whoever owns the sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +105,9 @@ pub struct Relay<S> {
     to_flush: Vec<Key>,
     condemned: Vec<Key>,
     commands: VecDeque<Command>,
+    /// Clients that have not said which channel they want.
+    newcomers: usize,
+    numbering: Numbering,
     next_id: u64,
     /// For the jitter of redials.
     seed: u64,
@@ -102,6 +115,15 @@ pub struct Relay<S> {
     batch_bytes: usize,
     tap: tap::Tap,
     ending: Option<Ending>,
+}
+
+/// Where the numbers of a channel begin.
+#[derive(Clone, Copy, Debug, Default)]
+struct Numbering {
+    /// Microseconds since the epoch.
+    base: u64,
+    /// When that was.
+    since: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -124,7 +146,7 @@ impl<S: Socket> Relay<S> {
             .collect();
         let mut relay = Self {
             conns: Table::new(),
-            channels: channels.into_iter().map(Channel::new).collect(),
+            channels: channels.into_iter().map(|channel| Channel::new(channel, 0)).collect(),
             sources,
             timers: Timers::default(),
             paced: Timers::default(),
@@ -134,6 +156,8 @@ impl<S: Socket> Relay<S> {
             to_flush: Vec::new(),
             condemned: Vec::new(),
             commands: VecDeque::new(),
+            newcomers: 0,
+            numbering: Numbering::default(),
             next_id: 1,
             seed,
             batch_bytes: 0,
@@ -146,20 +170,45 @@ impl<S: Socket> Relay<S> {
         relay
     }
 
+    /// Numbers messages from here on, in microseconds since the epoch: so that a number of an
+    /// earlier life of the relay is not taken for one of this. To be called before anything else.
+    pub fn number_from(&mut self, microseconds: u64, now: Instant) {
+        self.numbering = Numbering { base: microseconds, since: Some(now) };
+        for channel in &mut self.channels {
+            channel.next_number = microseconds;
+        }
+    }
+
     /// Takes in a client that has connected to an endpoint of a channel. `None`: there was no
     /// room, the stream is gone.
     pub fn open_client(
         &mut self,
         stream: S,
         channel: ChannelId,
-        wire: Wire,
+        gate: Gate,
         peer: Peer,
         now: Instant,
     ) -> Option<Key> {
-        self.note_fullness(channel, wire);
-        let codec = self.codec_for(channel, wire, peer)?;
-        self.channels[channel.0].broadcast_mut(wire).enter(peer);
-        Some(self.open(stream, codec, Role::Client(channel), peer, Outbox::default(), now))
+        self.note_fullness(channel, gate);
+        let (codec, closed) = self.codec_for(channel, gate, peer)?;
+        self.channels[channel.0].crowd_mut(gate).enter(peer);
+        let key = self.open(stream, codec, Role::Client(channel), peer, Outbox::default(), now);
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.gate = gate;
+            conn.closed = closed;
+        }
+        Some(key)
+    }
+
+    /// Takes in a client that has connected to an endpoint of all channels. `None`: there was no
+    /// room, the stream is gone.
+    pub fn open_newcomer(&mut self, stream: S, peer: Peer, now: Instant) -> Option<Key> {
+        if self.newcomers >= MAX_NEWCOMERS {
+            return None;
+        }
+        self.newcomers += 1;
+        let codec = Codec::WebSocket(ws::Codec::accept(NO_MESSAGE_BYTES));
+        Some(self.open(stream, codec, Role::Newcomer, peer, Outbox::default(), now))
     }
 
     /// Takes in the connection to a source that was dialled, and asks it for WebSocket.
@@ -200,10 +249,9 @@ impl<S: Socket> Relay<S> {
             let key = self.condemned.pop()?;
             let Some(conn) = self.conns.remove(key) else { continue };
             match conn.role {
+                Role::Newcomer => self.newcomers -= 1,
                 Role::Client(channel) => {
-                    let channel = &mut self.channels[channel.0];
-                    channel.broadcast_mut(conn.wire()).exit(conn.peer);
-                    channel.release(conn.wire());
+                    self.channels[channel.0].crowd_mut(conn.gate).exit(conn.peer);
                 }
                 Role::Source(source) => self.sources[source.0].let_go(key),
             }
@@ -325,6 +373,9 @@ impl<S: Socket> Relay<S> {
             inbox: Inbox::default(),
             outbox,
             cursor: backlog::Cursor::default(),
+            gate: Gate::Web,
+            closed: None,
+            view: 0,
             place: 0,
             is_blocked: false,
             was_refused: false,
@@ -350,16 +401,21 @@ impl<S: Socket> Relay<S> {
         key
     }
 
-    fn codec_for(&self, channel: ChannelId, wire: Wire, peer: Peer) -> Option<Codec> {
+    fn codec_for(
+        &self,
+        channel: ChannelId,
+        gate: Gate,
+        peer: Peer,
+    ) -> Option<(Codec, Option<Closed>)> {
         let channel = &self.channels[channel.0];
-        if channel.is_removed { None } else { channel.codec(wire, peer) }
+        if channel.is_removed { None } else { channel.codec(gate, peer) }
     }
 
     /// Says once that clients are turned away.
-    fn note_fullness(&mut self, id: ChannelId, wire: Wire) {
+    fn note_fullness(&mut self, id: ChannelId, gate: Gate) {
         let channel = &mut self.channels[id.0];
-        let is_full = channel.broadcast(wire).population >= channel.settings.max_clients;
-        let was_full = std::mem::replace(&mut channel.broadcast_mut(wire).is_full, is_full);
+        let is_full = channel.crowd(gate).population >= channel.settings.max_clients;
+        let was_full = std::mem::replace(&mut channel.crowd_mut(gate).is_full, is_full);
         if is_full && !was_full {
             let (name, limit) = (&channel.settings.name, channel.settings.max_clients);
             log::warn!(
@@ -371,5 +427,13 @@ impl<S: Socket> Relay<S> {
     fn dial(&mut self, id: SourceId, now: Instant) {
         self.sources[id.0].enter(State::Dialing, now);
         self.commands.push_back(Command::Dial(id));
+    }
+}
+
+impl Numbering {
+    /// The first number of a channel that is there from now on.
+    fn at(self, now: Instant) -> u64 {
+        let since = self.since.map(|since| now.saturating_duration_since(since).as_micros());
+        self.base + u64::try_from(since.unwrap_or_default()).unwrap_or_default()
     }
 }

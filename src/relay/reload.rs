@@ -11,7 +11,7 @@ use super::conn::{Goodbye, Paces, Role, Stage, Wait};
 use super::settings::{ChannelId, ChannelSettings, SourceId, SourceSettings};
 use super::source::{Source, State};
 use super::{Command, LINGER, Relay};
-use crate::codec::Wire;
+use crate::codec::Gate;
 use crate::net::stream::Socket;
 use crate::reactor::table::Key;
 
@@ -24,8 +24,8 @@ pub struct Layout {
     pub channels: Vec<Option<ChannelSettings>>,
     /// Sources that stay and are reached in another way, so that they are dialled anew.
     pub redials: Vec<SourceId>,
-    /// Wires of channels that stay, at which nobody can connect any more.
-    pub closed: Vec<(ChannelId, Wire)>,
+    /// Kinds of endpoints of channels that stay, at which nobody can connect any more.
+    pub closed: Vec<(ChannelId, Gate)>,
 }
 
 /// Who has which place.
@@ -81,8 +81,8 @@ impl<S: Socket> Relay<S> {
         }
         // Some were not read for the sake of others that have gone.
         self.ready.extend(self.sources.iter().filter_map(Source::open_key));
-        for (id, wire) in closed {
-            self.dismiss_clients(id, |of_client| of_client == wire, now);
+        for (id, gate) in closed {
+            self.dismiss_clients(id, |of_client| of_client == gate, now);
         }
         self.end_if_all_gave_up(now);
     }
@@ -118,16 +118,17 @@ impl<S: Socket> Relay<S> {
             channel.settings.sources.iter().copied().filter(|source| !stays(source)).collect();
         for source in leaving {
             if let Some(held) = &self.sources[source.0].held {
-                channel.push_last(held.message(), now);
+                channel.push_last(source, held.message(), now);
             }
         }
     }
 
     fn place_channel(&mut self, id: ChannelId, settings: Option<ChannelSettings>, now: Instant) {
+        let number = self.numbering.at(now);
         match (self.channels.get_mut(id.0), settings) {
-            (None, Some(settings)) => self.channels.push(Channel::new(settings)),
+            (None, Some(settings)) => self.channels.push(Channel::new(settings, number)),
             (Some(channel), Some(settings)) if channel.is_removed => {
-                *channel = Channel::new(settings);
+                *channel = Channel::new(settings, number);
             }
             (Some(channel), Some(settings)) if channel.settings != settings => {
                 channel.adopt(settings);
@@ -264,10 +265,10 @@ impl<S: Socket> Relay<S> {
         self.commands.retain(|command| *command != Command::Dial(id));
     }
 
-    /// Sees clients of some wires off, also those whose handshake is under way.
-    fn dismiss_clients(&mut self, id: ChannelId, is_meant: impl Fn(Wire) -> bool, now: Instant) {
+    /// Sees clients of some endpoints off, also those whose handshake is under way.
+    fn dismiss_clients(&mut self, id: ChannelId, is_meant: impl Fn(Gate) -> bool, now: Instant) {
         for key in self.connections_of(Role::Client(id)) {
-            if self.conns.get(key).is_some_and(|conn| is_meant(conn.wire())) {
+            if self.conns.get(key).is_some_and(|conn| is_meant(conn.gate)) {
                 self.dismiss(key, Goodbye::EndpointRemoved, now);
             }
         }

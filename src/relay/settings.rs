@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::codec::auth::Auth;
+use crate::codec::pattern::{Pattern, Pointer};
 pub use crate::codec::prefixed::MessageType as UnixMessageType;
 
 /// Names a channel: its place in the list the relay was made with.
@@ -31,6 +32,36 @@ pub enum OnSourceLoss {
     Keep,
     /// They are closed with 1012, after they got everything that had arrived.
     Close,
+}
+
+/// Which messages of each new connection of a source are kept for new clients: from the first on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PrologueRule {
+    /// So many. At least 1.
+    Messages(usize),
+    /// Those that come within this time.
+    Time(Duration),
+    /// Those up to this one.
+    Until(Pattern),
+}
+
+/// Of which messages the latest is kept for new clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastValue {
+    /// Where a message says what it is about.
+    pub key: Pointer,
+    /// Keys that are kept at most.
+    pub max_keys: usize,
+}
+
+/// What a bare TCP port speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TcpFraming {
+    /// A line a message.
+    #[default]
+    Newline,
+    /// Four length bytes, then the payload, as Unix sockets do.
+    Length,
 }
 
 /// One channel: its sources, its limits, its manners.
@@ -70,6 +101,18 @@ pub struct ChannelSettings {
     pub subprotocols: Vec<String>,
     /// The type of the messages that Unix clients send.
     pub unix_message_type: UnixMessageType,
+    /// What its bare TCP port speaks.
+    pub tcp_framing: TcpFraming,
+    /// Messages that are kept for clients that come back; no less than `replay`.
+    pub history: usize,
+    /// Messages that a new client gets before those that come live.
+    pub replay: usize,
+    /// How connections of the sources begin, for new clients.
+    pub prologue: Option<PrologueRule>,
+    /// The latest messages, for new clients.
+    pub last_value: Option<LastValue>,
+    /// Parts of the channel that clients may ask for, at most, each on one wire.
+    pub max_filters: usize,
 }
 
 /// The manual's defaults, without name and sources.
@@ -93,6 +136,12 @@ impl Default for ChannelSettings {
             allowed_origins: Vec::new(),
             subprotocols: Vec::new(),
             unix_message_type: UnixMessageType::default(),
+            tcp_framing: TcpFraming::default(),
+            history: 0,
+            replay: 0,
+            prologue: None,
+            last_value: None,
+            max_filters: 16,
         }
     }
 }

@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 
 use super::Relay;
 use super::backlog::Cursor;
-use super::channel::{Pause, WIRES};
+use super::channel::Pause;
 use super::conn::{Patience, Role};
 use super::settings::{ChannelId, SlowClient, SourceId};
-use crate::codec::{Message, Wire};
+use super::view::View;
+use crate::codec::Message;
 use crate::net::stream::Socket;
 use crate::reactor::table::Key;
 
@@ -27,34 +28,36 @@ impl<S: Socket> Relay<S> {
         now: Instant,
     ) -> bool {
         let channels = self.sources[source.0].channels.iter();
-        let has_room = |id: &ChannelId| WIRES.iter().all(|wire| self.has_room(*id, *wire, message));
+        let has_room = |id: &ChannelId| self.has_room(*id, message);
         if !channels.clone().all(has_room) {
             return false;
         }
         for n in 0..self.sources[source.0].channels.len() {
             let channel = self.sources[source.0].channels[n];
-            for wire in WIRES {
-                self.skip_dropping(channel, wire, message, now);
+            for view in 0..self.channels[channel.0].views.len() {
+                self.skip_dropping(channel, view, message, now);
             }
         }
         true
     }
 
     /// Whether a message evicts nothing that a client is entitled to.
-    fn has_room(&self, id: ChannelId, wire: Wire, message: Message<'_>) -> bool {
-        let broadcast = self.channels[id.0].broadcast(wire);
-        broadcast.clients.is_empty()
-            || broadcast.backlog.start_after(wire.frame(message).len()) <= broadcast.entitled
+    fn has_room(&self, id: ChannelId, message: Message<'_>) -> bool {
+        let mut views = self.channels[id.0].views.iter().filter(|view| view.is_meant);
+        views.all(|view| view.backlog.start_after(view.frame(message).len()) <= view.entitled)
     }
 
     /// Lets the clients that are dropping lose what a message evicts.
-    fn skip_dropping(&mut self, id: ChannelId, wire: Wire, message: Message<'_>, now: Instant) {
+    fn skip_dropping(&mut self, id: ChannelId, view: usize, message: Message<'_>, now: Instant) {
         // By place, since who cannot skip is disconnected and leaves the list.
         let mut place = 0;
-        while let Some(&key) = self.channels[id.0].broadcast(wire).dropping.get(place) {
-            let backlog = self.channels[id.0].backlog(wire);
-            let start = backlog.start_after(wire.frame(message).len());
-            if self.skip_to(key, id, wire, start) {
+        while let Some(&key) = self.channels[id.0].views[view].dropping.get(place) {
+            let of_channel = &self.channels[id.0].views[view];
+            if !of_channel.is_meant {
+                return;
+            }
+            let start = of_channel.backlog.start_after(of_channel.frame(message).len());
+            if self.skip_to(key, id, view, start) {
                 place += 1;
             } else {
                 self.disconnect_slow(key, id, now);
@@ -63,25 +66,25 @@ impl<S: Socket> Relay<S> {
     }
 
     /// The clients that are entitled to something in front of a position.
-    fn holders(&self, id: ChannelId, wire: Wire, start: Cursor) -> Vec<Key> {
+    fn holders(&self, view: &View, start: Cursor) -> Vec<Key> {
         let holds = |key: &&Key| {
             let conn = self.conns.get(**key);
             conn.is_some_and(|conn| conn.cursor < start && !conn.patience.is_dropping)
         };
-        self.channels[id.0].broadcast(wire).clients.iter().filter(holds).copied().collect()
+        view.clients.iter().filter(holds).copied().collect()
     }
 
     /// Lets a client that is dropping lose what lies in front of a position. A frame once begun is
     /// still finished; says whether that is possible.
-    fn skip_to(&mut self, key: Key, id: ChannelId, wire: Wire, start: Cursor) -> bool {
-        let backlog = self.channels[id.0].backlog(wire);
+    fn skip_to(&mut self, key: Key, id: ChannelId, view: usize, start: Cursor) -> bool {
+        let backlog = self.channels[id.0].backlog(view);
         let Some(conn) = self.conns.get_mut(key).filter(|conn| conn.cursor < start) else {
             return true;
         };
         if !conn.carry_rest(backlog) {
             return false;
         }
-        let lost = backlog.sequence(start).saturating_sub(backlog.sequence(conn.cursor));
+        let lost = backlog.count_before(start).saturating_sub(backlog.count_before(conn.cursor));
         conn.tally.dropped_messages += lost;
         conn.cursor = conn.cursor.max(start);
         true
@@ -101,7 +104,7 @@ impl<S: Socket> Relay<S> {
                 log::warn!(
                     "client {label}: too slow, loses the oldest messages until it has caught up"
                 );
-                channel.broadcast_mut(conn.codec.wire()).dropping.push(key);
+                channel.views[conn.view].dropping.push(key);
             }
         }
     }
@@ -113,7 +116,7 @@ impl<S: Socket> Relay<S> {
         let channel = &mut self.channels[id.0];
         let patience = std::mem::take(&mut conn.patience);
         if patience.is_dropping {
-            channel.broadcast_mut(conn.codec.wire()).dropping.retain(|other| *other != key);
+            channel.views[conn.view].dropping.retain(|other| *other != key);
             let label = conn.label(&channel.settings.name);
             let dropped = conn.tally.dropped_messages - conn.tally.dropped_before_spell;
             log::warn!("client {label}: has caught up, {dropped} messages were dropped");
@@ -186,8 +189,8 @@ impl<S: Socket> Relay<S> {
     }
 
     fn survey(&mut self, id: ChannelId) {
-        for wire in WIRES {
-            self.channels[id.0].broadcast_mut(wire).survey(&self.conns);
+        for view in 0..self.channels[id.0].views.len() {
+            self.channels[id.0].survey(view, &self.conns);
         }
     }
 
@@ -213,7 +216,7 @@ impl<S: Socket> Relay<S> {
             channel
                 .clients()
                 .filter_map(|key| self.conns.get(key))
-                .any(|conn| conn.has_all(channel.backlog(conn.wire())))
+                .any(|conn| conn.has_all(channel.backlog(conn.view)))
         })
     }
 
@@ -225,17 +228,18 @@ impl<S: Socket> Relay<S> {
         let held_by = |source: &SourceId| self.sources[source.0].held.as_ref();
         let held = || channel.settings.sources.iter().filter_map(held_by);
         let mut holders = Vec::new();
-        for wire in WIRES {
-            let bytes = held().map(|held| wire.frame(held.message()).len()).max();
-            let broadcast = channel.broadcast(wire);
-            let start = broadcast.backlog.start_after(bytes.unwrap_or_default());
+        for view in &channel.views {
+            let number = channel.next_number;
+            let bytes = held().filter_map(|held| view.frame_bytes(held.message(), number)).max();
+            let Some(bytes) = bytes else { continue };
+            let start = view.backlog.start_after(bytes);
             // Who never pauses needs no relief that lasts.
             let start = match channel.settings.max_pause {
                 Duration::ZERO => start,
-                _ => start.max(broadcast.backlog.start_of_recent_half()),
+                _ => start.max(view.backlog.start_of_recent_half()),
             };
-            if start > broadcast.entitled {
-                holders.extend(self.holders(id, wire, start));
+            if start > view.entitled {
+                holders.extend(self.holders(view, start));
             }
         }
         holders
@@ -243,6 +247,7 @@ impl<S: Socket> Relay<S> {
 
     fn resume_source(&mut self, id: SourceId, now: Instant) {
         let Some(held) = self.sources[id.0].held.take() else { return };
+        self.prepare(id, held.message());
         if !self.make_room(id, held.message(), now) {
             self.sources[id.0].held = Some(held);
             return;

@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::Relay;
-use super::channel::{Channel, WIRES};
+use super::channel::{Channel, is_plain};
 use super::conn::{Conn, Role};
 use super::settings::ChannelId;
 use super::source::{Source, State};
-use crate::codec::Wire;
 use crate::net::stream::Socket;
 
 /// A source and what has passed through it.
@@ -84,7 +83,7 @@ pub struct ChannelStats {
 /// What a backlog holds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct BacklogStats {
-    /// `websocket` or `prefixed`.
+    /// `websocket`, `prefixed`, `numbered`, `sse`, `ndjson` or `lines`.
     pub wire: String,
     /// Messages that some client has not got.
     pub messages: u64,
@@ -120,8 +119,11 @@ pub struct ClientStats {
     pub id: u64,
     /// The channel it follows.
     pub channel: String,
-    /// `websocket` or `prefixed`.
+    /// `websocket`, `prefixed`, `numbered`, `sse`, `ndjson` or `lines`.
     pub wire: String,
+    /// What it wants of the channel; `None`: everything.
+    #[serde(default)]
+    pub filter: Option<String>,
     /// Its address, or its process for a Unix socket.
     pub peer: String,
     /// The name of the token or password that it came with.
@@ -223,7 +225,7 @@ impl<S: Socket> Relay<S> {
             sources: channel.settings.sources.iter().map(name_of).collect(),
             clients_ever: channel.clients_ever,
             is_paused: channel.pause.is_some(),
-            backlogs: WIRES.map(|wire| self.of_backlog(channel, wire, now)).to_vec(),
+            backlogs: self.of_backlogs(channel, now),
             departures: channel.departures,
             ..channel.past.clone()
         };
@@ -238,19 +240,31 @@ impl<S: Socket> Relay<S> {
         stats
     }
 
-    fn of_backlog(&self, channel: &Channel, wire: Wire, now: Instant) -> BacklogStats {
-        let broadcast = channel.broadcast(wire);
-        let cursors = broadcast.clients.iter().filter_map(|key| self.conns.get(*key));
-        // What everyone has got may still be there, and is of no interest.
-        let slowest = cursors.map(|conn| conn.cursor).min();
-        let lag = broadcast.backlog.lag(slowest.unwrap_or_else(|| broadcast.backlog.end()), now);
-        BacklogStats {
-            wire: wire_name(wire).to_owned(),
-            messages: lag.messages,
-            bytes: lag.bytes,
-            max_messages: channel.settings.max_queue_size as u64,
-            max_bytes: channel.settings.max_queue_bytes as u64,
+    /// The backlogs of each wire that somebody follows or most clients want: their sum, where
+    /// clients have asked for parts.
+    fn of_backlogs(&self, channel: &Channel, now: Instant) -> Vec<BacklogStats> {
+        let mut backlogs: Vec<BacklogStats> = Vec::new();
+        for (place, view) in channel.views.iter().enumerate() {
+            if view.clients.is_empty() && !is_plain(place) {
+                continue;
+            }
+            let cursors = view.clients.iter().filter_map(|key| self.conns.get(*key));
+            // What everyone has got may still be there, and is of no interest.
+            let slowest = cursors.map(|conn| conn.cursor).min();
+            let lag = view.backlog.lag(slowest.unwrap_or_else(|| view.backlog.end()), now);
+            let name = view.wire.name();
+            let known = backlogs.iter().position(|backlog| backlog.wire == name);
+            let place = known.unwrap_or_else(|| {
+                backlogs.push(BacklogStats { wire: name.to_owned(), ..BacklogStats::default() });
+                backlogs.len() - 1
+            });
+            let backlog = &mut backlogs[place];
+            backlog.messages += lag.messages;
+            backlog.bytes += lag.bytes;
+            backlog.max_messages += channel.settings.max_queue_size as u64;
+            backlog.max_bytes += channel.settings.max_queue_bytes as u64;
         }
+        backlogs
     }
 
     fn of_client(&self, conn: &Conn<S>, now: Instant) -> Option<ClientStats> {
@@ -259,12 +273,13 @@ impl<S: Socket> Relay<S> {
             return None;
         }
         let channel = &self.channels[channel];
-        let backlog = channel.backlog(conn.wire());
+        let backlog = channel.backlog(conn.view);
         let lag = backlog.lag(conn.cursor, now);
         Some(ClientStats {
             id: conn.id,
             channel: channel.settings.name.clone(),
-            wire: wire_name(conn.wire()).to_owned(),
+            wire: conn.wire().name().to_owned(),
+            filter: channel.views[conn.view].filter.as_ref().map(ToString::to_string),
             peer: conn.peer.to_string(),
             name: conn.codec.grant().map(|g| g.name.clone()).filter(|name| !name.is_empty()),
             user_agent: conn.codec.user_agent().map(str::to_owned),
@@ -291,13 +306,6 @@ impl fmt::Display for Census {
 
 fn seconds(later: Instant, earlier: Instant) -> f64 {
     later.checked_duration_since(earlier).unwrap_or(Duration::ZERO).as_secs_f64()
-}
-
-fn wire_name(wire: Wire) -> &'static str {
-    match wire {
-        Wire::WebSocket => "websocket",
-        Wire::Prefixed => "prefixed",
-    }
 }
 
 fn state_name(state: State) -> &'static str {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tungstenite::handshake::derive_accept_key;
-use veylor::codec::{Wire, ws};
+use veylor::codec::{Gate, ws};
 use veylor::net::stream::Socket;
 use veylor::reactor::table::Key;
 use veylor::relay::settings::{ChannelId, ChannelSettings, SourceId, SourceSettings};
@@ -82,7 +82,7 @@ impl Link {
         let end = End(source.clone());
         let dialled = relay.open_source(end, SourceId(0), &request, Peer::Unix(None), now);
         let end = End(client.clone());
-        let accepted = relay.open_client(end, ChannelId(0), Wire::WebSocket, Peer::Unix(None), now);
+        let accepted = relay.open_client(end, ChannelId(0), Gate::Web, Peer::Unix(None), now);
         let keys = vec![(Side::Client, accepted.unwrap()), (Side::Source, dialled)];
         let mut link = Self { relay, now, client, source, keys };
         link.settle();

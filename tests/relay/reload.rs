@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use fastrand::Rng;
-use veylor::codec::Wire;
 use veylor::codec::auth::{Auth, Grant};
+use veylor::codec::{Gate, Wire};
 use veylor::config::parse;
 use veylor::config::reload::plan;
 use veylor::config::settings::Settings;
@@ -386,7 +386,7 @@ fn clients_of_a_closed_endpoint_are_told_and_the_others_stay() {
     world.reload(Layout {
         sources: vec![Some(source())],
         channels: vec![Some(channel())],
-        closed: vec![(FIRST, Wire::Prefixed)],
+        closed: vec![(FIRST, Gate::Unix)],
         ..Layout::default()
     });
     assert!(world.is_cut_off(unix));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use veylor::codec::Wire;
+use veylor::codec::Gate;
 use veylor::net::stream::Socket;
 use veylor::relay::settings::{ChannelId, ChannelSettings};
 use veylor::relay::{MAX_SECURED_PER_TURN, Peer, Relay};
@@ -82,8 +82,7 @@ fn crowd_comes_in(interruptions: usize) {
     let mut relay: Relay<Newcomer> = Relay::new(vec![channel], Vec::new(), 7);
     let tally = Arc::new(Tally::default());
     let newcomer = || Newcomer { is_read: false, interruptions, tally: Arc::clone(&tally) };
-    let open =
-        |_| relay.open_client(newcomer(), ChannelId(0), Wire::WebSocket, Peer::Unix(None), now);
+    let open = |_| relay.open_client(newcomer(), ChannelId(0), Gate::Web, Peer::Unix(None), now);
     let keys: Vec<_> = (0..CROWD).filter_map(open).collect();
     let mut turns = 0;
     while relay.wake_at(now).is_some_and(|at| at <= now) {

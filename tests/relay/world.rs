@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tungstenite::protocol::Role;
 use tungstenite::{Message, WebSocket};
-use veylor::codec::{Wire, ws};
+use veylor::codec::{Gate, Wire, ws};
 use veylor::net::stream::Socket;
 use veylor::reactor::table::Key;
 use veylor::relay::reload::Layout;
@@ -40,6 +40,15 @@ pub(crate) struct World {
 /// Names a client of the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Client(usize);
+
+/// The kind of endpoint at which most clients get a wire.
+pub(crate) fn gate(wire: Wire) -> Gate {
+    match wire {
+        Wire::WebSocket | Wire::Numbered | Wire::Sse | Wire::Ndjson => Gate::Web,
+        Wire::Prefixed => Gate::Unix,
+        Wire::Lines => Gate::Tcp,
+    }
+}
 
 /// A channel with the defaults of the manual.
 pub(crate) fn channel() -> ChannelSettings {
@@ -125,7 +134,8 @@ impl World {
     pub(crate) fn stranger_of(&mut self, channel: ChannelId, wire: Wire) -> Client {
         let (near, far) = Pipe::pair();
         let end = RelayEnd(near.clone());
-        if let Some(key) = self.relay.open_client(end, channel, wire, Peer::Unix(None), self.now) {
+        let gate = gate(wire);
+        if let Some(key) = self.relay.open_client(end, channel, gate, Peer::Unix(None), self.now) {
             self.ends.push((key, near));
         }
         self.peers.push(Peered {

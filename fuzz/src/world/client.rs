@@ -112,7 +112,7 @@ impl Client {
         self.sent += 1;
         self.far.say(&match self.wire {
             Wire::WebSocket => frames::write(1, true, Some([7, 0, 1, 9]), text.as_bytes()),
-            Wire::Prefixed => {
+            _ => {
                 let length = u32::try_from(text.len()).expect("a short text");
                 [&length.to_be_bytes(), text.as_bytes()].concat()
             }

@@ -10,7 +10,7 @@ mod story;
 
 use std::time::{Duration, Instant};
 
-use veylor::codec::{Wire, ws};
+use veylor::codec::{Gate, Wire, ws};
 use veylor::reactor::table::Key;
 use veylor::relay::settings::{
     ChannelId, ChannelSettings, OnSourceLoss, SlowClient, SourceId, SourceSettings,
@@ -135,9 +135,10 @@ impl World {
             return;
         }
         let wire = if prefixed { Wire::Prefixed } else { Wire::WebSocket };
+        let gate = if prefixed { Gate::Unix } else { Gate::Web };
         let (near, far) = Pipe::pair();
         let key =
-            self.relay.open_client(near, ChannelId(channel), wire, Peer::Unix(None), self.now);
+            self.relay.open_client(near, ChannelId(channel), gate, Peer::Unix(None), self.now);
         let Some(key) = key else { return };
         self.ends.push((key, far.clone()));
         let joined_at = self.received();

@@ -9,17 +9,18 @@ pub(super) mod frame;
 mod mask;
 mod server;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 pub use client::Request;
-use server::Answered;
-pub use server::{Closed, Policy};
+pub use server::{Asked, Closed, Policy};
 use tungstenite::protocol::frame::coding::Control;
 
 use self::decoder::{Decoder, Incoming};
 use self::mask::Masks;
 use super::auth::Grant;
-use super::{Error, Event, Message};
+use super::entrance::Entrance;
+use super::{Error, Event, Message, Wire};
 use crate::reactor::inbox::Inbox;
 use crate::reactor::outbox::Outbox;
 
@@ -39,18 +40,22 @@ pub struct Codec {
     decoder: Decoder,
     user_agent: Option<Box<str>>,
     grant: Option<Arc<Grant>>,
+    /// How the client wants its messages.
+    wire: Wire,
     /// Keys for what we send; a server has none.
     masks: Option<Box<Masks>>,
 }
 
 #[derive(Debug)]
 enum Phase {
-    /// A client's request has not come whole.
-    Accepting(Arc<Policy>),
+    /// A client's request has not come whole, or was not answered.
+    Accepting,
     /// A source's response has not come whole.
     Dialing(Box<client::Expected>),
     /// Messages go both ways.
     Open,
+    /// Messages go to the client, as the body of an answer that has no end.
+    Streaming,
     /// We said goodbye and wait for the peer to do the same.
     CloseSent,
     /// All is said.
@@ -60,12 +65,13 @@ enum Phase {
 impl Codec {
     /// The server's side: waits for the request of a client whose messages have at most
     /// `max_message_size` bytes.
-    pub fn accept(policy: Arc<Policy>, max_message_size: usize) -> Self {
+    pub fn accept(max_message_size: usize) -> Self {
         Self {
-            phase: Phase::Accepting(policy),
+            phase: Phase::Accepting,
             decoder: Decoder::new(Side::Server, max_message_size),
             user_agent: None,
             grant: None,
+            wire: Wire::WebSocket,
             masks: None,
         }
     }
@@ -77,6 +83,7 @@ impl Codec {
             decoder: Decoder::new(Side::Client, max_message_size),
             user_agent: None,
             grant: None,
+            wire: Wire::WebSocket,
             masks: Some(Box::default()),
         }
     }
@@ -101,29 +108,79 @@ impl Codec {
         matches!(self.phase, Phase::Open)
     }
 
+    pub(super) fn wire(&self) -> Wire {
+        self.wire
+    }
+
+    /// Understands where the head of a request leads, and owes a refusal if that is nowhere.
+    pub(super) fn asked(
+        &mut self,
+        head: &[u8],
+        is_shared: bool,
+        outbox: &mut Outbox,
+    ) -> Result<Asked, Error> {
+        server::asked(head, is_shared).map_err(|refusal| self.refuse(refusal, outbox))
+    }
+
+    /// Answers the head of a request, and is open if that is a yes.
+    pub(super) fn answer(
+        &mut self,
+        head: &[u8],
+        entrance: &Entrance,
+        policy: &Policy,
+        closed: Option<Closed>,
+        outbox: &mut Outbox,
+    ) -> Result<(), Error> {
+        let agreed = server::answer(head, entrance, policy, closed, outbox);
+        let agreed = agreed.inspect_err(|_| self.phase = Phase::Ended)?;
+        self.user_agent = agreed.user_agent;
+        self.grant = agreed.grant;
+        self.wire = entrance.wire;
+        self.phase = if self.has_pings() { Phase::Open } else { Phase::Streaming };
+        Ok(())
+    }
+
+    /// Owes an answer that says why there will be no messages.
+    pub(super) fn refuse(
+        &mut self,
+        refusal: (u16, Cow<'static, str>),
+        outbox: &mut Outbox,
+    ) -> Error {
+        self.phase = Phase::Ended;
+        server::refuse(refusal, outbox)
+    }
+
+    /// Owes a page, with which the connection ends.
+    pub(super) fn show(&mut self, content_type: &str, body: &str, outbox: &mut Outbox) {
+        self.phase = Phase::Ended;
+        server::show(content_type, body, outbox);
+    }
+
+    pub(super) fn has_pings(&self) -> bool {
+        matches!(self.wire, Wire::WebSocket | Wire::Numbered)
+    }
+
     pub(super) fn poll_event<'a>(
         &mut self,
         inbox: &'a mut Inbox,
         outbox: &mut Outbox,
     ) -> Result<Option<Event<'a>>, Error> {
         match &self.phase {
-            Phase::Accepting(policy) => {
-                let answered = server::answer(policy, inbox, outbox);
-                let is_opened = answered.map(|answered| match answered {
-                    Answered::NotYet => false,
-                    Answered::Opened { user_agent, grant } => {
-                        self.user_agent = user_agent;
-                        self.grant = grant;
-                        true
-                    }
-                });
-                self.opened(is_opened)
-            }
+            Phase::Accepting => match server::head_bytes(inbox.bytes()) {
+                Ok(None) => Ok(None),
+                Ok(Some(head_bytes)) => Ok(Some(Event::Request(inbox.take(head_bytes)))),
+                Err(refusal) => Err(self.refuse(refusal, outbox)),
+            },
             Phase::Dialing(expected) => {
                 let verified = expected.verify(inbox);
                 self.opened(verified)
             }
             Phase::Open | Phase::CloseSent => self.poll_frames(inbox, outbox),
+            Phase::Streaming => {
+                // Who gets a stream has nothing to say.
+                inbox.take(inbox.len());
+                Ok(None)
+            }
             Phase::Ended => Ok(None),
         }
     }
@@ -189,6 +246,10 @@ impl Codec {
 
     pub(super) fn ping(&mut self, outbox: &mut Outbox) {
         self.control(Control::Ping, &[], outbox);
+        // A comment keeps those awake who stand between.
+        if matches!(self.phase, Phase::Streaming) && self.wire == Wire::Sse {
+            outbox.push(b":\n\n");
+        }
     }
 
     pub(super) fn close(&mut self, code: u16, reason: &str, outbox: &mut Outbox) {
@@ -198,11 +259,10 @@ impl Codec {
                 self.control(Control::Close, &payload[..length], outbox);
                 self.phase = Phase::CloseSent;
             }
-            Phase::Accepting(_) => {
-                server::refuse(503, reason, outbox);
-                self.phase = Phase::Ended;
+            Phase::Accepting => {
+                self.refuse((503, reason.to_owned().into()), outbox);
             }
-            Phase::Dialing(_) => self.phase = Phase::Ended,
+            Phase::Dialing(_) | Phase::Streaming => self.phase = Phase::Ended,
             Phase::CloseSent | Phase::Ended => {}
         }
     }

@@ -1,0 +1,291 @@
+//! The formats in which clients get messages.
+
+use data_encoding::BASE64;
+use serde::de::IgnoredAny;
+
+use super::{Kind, Message, prefixed, ws};
+
+/// The largest header of a frame whose payload stands on the wire as it is.
+pub(super) const MAX_HEADER_BYTES: usize = 10;
+
+/// A format for clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Wire {
+    /// Unmasked WebSocket frames (RFC 6455, section 5).
+    WebSocket,
+    /// Four length bytes, big-endian, then the payload.
+    Prefixed,
+    /// WebSocket frames that say the message's number: a text is the JSON `{"seq":7,"data":…}`,
+    /// a binary message begins with eight bytes of number, big-endian.
+    Numbered,
+    /// Server-sent events whose ids are the messages' numbers (HTML Standard, section 9.2).
+    Sse,
+    /// A line of JSON each: a text that is JSON as it is, another as a string, binary as
+    /// `{"base64":"…"}`.
+    Ndjson,
+    /// A line each: text as it is, binary that is not UTF-8 in Base64. Line breaks inside are
+    /// spaces.
+    Lines,
+}
+
+/// The kind of endpoint that a client came in by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Gate {
+    /// A port that speaks HTTP: WebSocket, server-sent events, lines of JSON.
+    Web,
+    /// A Unix socket.
+    Unix,
+    /// A bare TCP port.
+    Tcp,
+}
+
+/// A message as it stands on a wire.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    header: [u8; MAX_HEADER_BYTES],
+    header_len: u8,
+    payload: &'a [u8],
+}
+
+impl Wire {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::WebSocket, Self::Prefixed, Self::Numbered, Self::Sse, Self::Ndjson, Self::Lines];
+
+    /// The frame of a message, the same bytes for every client. `None`: on this wire the payload
+    /// does not stand as it is, see [`Self::encode`].
+    pub fn frame(self, message: Message<'_>) -> Option<Frame<'_>> {
+        let mut header = [0; MAX_HEADER_BYTES];
+        let header_len = match self {
+            Self::WebSocket => ws::frame::write_header(message, None, &mut header),
+            Self::Prefixed => prefixed::write_header(message, &mut header),
+            Self::Numbered | Self::Sse | Self::Ndjson | Self::Lines => return None,
+        };
+        let header_len = u8::try_from(header_len).expect("a header is short");
+        Some(Frame { header, header_len, payload: message.payload })
+    }
+
+    /// Appends the whole frame of a message, whatever the wire.
+    pub fn encode(self, message: Message<'_>, number: u64, out: &mut Vec<u8>) {
+        match self {
+            Self::WebSocket | Self::Prefixed => {
+                let frame = self.frame(message).expect("these take payloads as they are");
+                out.extend_from_slice(frame.header());
+                out.extend_from_slice(frame.payload());
+            }
+            Self::Numbered => numbered(message, number, out),
+            Self::Sse => event(message, number, out),
+            Self::Ndjson => {
+                json(message, out);
+                out.push(b'\n');
+            }
+            Self::Lines => line(message, out),
+        }
+    }
+
+    /// What it is called in the status and in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::WebSocket => "websocket",
+            Self::Prefixed => "prefixed",
+            Self::Numbered => "numbered",
+            Self::Sse => "sse",
+            Self::Ndjson => "ndjson",
+            Self::Lines => "lines",
+        }
+    }
+}
+
+impl<'a> Frame<'a> {
+    /// A frame that was encoded whole.
+    pub fn encoded(bytes: &'a [u8]) -> Self {
+        Self { header: [0; MAX_HEADER_BYTES], header_len: 0, payload: bytes }
+    }
+
+    /// The bytes in front of the payload.
+    pub fn header(&self) -> &[u8] {
+        &self.header[..usize::from(self.header_len)]
+    }
+
+    /// The payload.
+    pub fn payload(&self) -> &'a [u8] {
+        self.payload
+    }
+
+    /// Bytes of header and payload together.
+    pub fn len(&self) -> usize {
+        usize::from(self.header_len) + self.payload.len()
+    }
+
+    /// Whether it has no bytes at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+fn numbered(message: Message<'_>, number: u64, out: &mut Vec<u8>) {
+    let mut payload = Vec::with_capacity(message.payload.len() + 48);
+    match message.kind {
+        Kind::Text => {
+            payload.extend_from_slice(format!("{{\"seq\":{number},\"data\":").as_bytes());
+            json(message, &mut payload);
+            payload.push(b'}');
+        }
+        Kind::Binary => {
+            payload.extend_from_slice(&number.to_be_bytes());
+            payload.extend_from_slice(message.payload);
+        }
+    }
+    Wire::WebSocket.encode(Message { kind: message.kind, payload: &payload }, number, out);
+}
+
+/// One event. A binary message is one of the type `binary`, in Base64.
+fn event(message: Message<'_>, number: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(format!("id: {number}\n").as_bytes());
+    match message.kind {
+        Kind::Text => {
+            for line in text_lines(message.payload) {
+                out.extend_from_slice(b"data: ");
+                out.extend_from_slice(line);
+                out.push(b'\n');
+            }
+        }
+        Kind::Binary => {
+            out.extend_from_slice(b"event: binary\ndata: ");
+            out.extend_from_slice(BASE64.encode(message.payload).as_bytes());
+            out.push(b'\n');
+        }
+    }
+    out.push(b'\n');
+}
+
+/// The lines of a text, however they end: the format knows all three ways.
+fn text_lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let is_break = |byte: &u8| matches!(byte, b'\n' | b'\r');
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let Some(at) = text.iter().position(is_break) else {
+            rest = None;
+            return Some(text);
+        };
+        let width = if text[at..].starts_with(b"\r\n") { 2 } else { 1 };
+        rest = Some(&text[at + width..]);
+        Some(&text[..at])
+    })
+}
+
+/// A message as a JSON value without line breaks.
+fn json(message: Message<'_>, out: &mut Vec<u8>) {
+    match message.kind {
+        Kind::Text if is_json(message.payload) => push_on_a_line(message.payload, out),
+        Kind::Text => {
+            let text = String::from_utf8_lossy(message.payload);
+            serde_json::to_writer(out, &text).expect("a text is JSON, and memory takes it");
+        }
+        Kind::Binary => {
+            out.extend_from_slice(b"{\"base64\":\"");
+            out.extend_from_slice(BASE64.encode(message.payload).as_bytes());
+            out.extend_from_slice(b"\"}");
+        }
+    }
+}
+
+/// Whether a text is JSON. What begins and ends as an object or a list does is taken for one
+/// without being read: feeds are made of these, and the check would cost more than the rest.
+fn is_json(text: &[u8]) -> bool {
+    let text = text.trim_ascii();
+    match (text.first(), text.last()) {
+        (Some(b'{'), Some(b'}')) | (Some(b'['), Some(b']')) => true,
+        _ => serde_json::from_slice::<IgnoredAny>(text).is_ok(),
+    }
+}
+
+fn line(message: Message<'_>, out: &mut Vec<u8>) {
+    match message.kind {
+        Kind::Binary if std::str::from_utf8(message.payload).is_err() => {
+            out.extend_from_slice(BASE64.encode(message.payload).as_bytes());
+        }
+        Kind::Text | Kind::Binary => push_on_a_line(message.payload, out),
+    }
+    out.push(b'\n');
+}
+
+/// Appends a text without the line breaks at its end, and with spaces for those inside: in JSON
+/// they are no more than that.
+fn push_on_a_line(text: &[u8], out: &mut Vec<u8>) {
+    let end = text.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r')).map_or(0, |at| at + 1);
+    let start = out.len();
+    out.extend_from_slice(&text[..end]);
+    for byte in &mut out[start..] {
+        if matches!(byte, b'\n' | b'\r') {
+            *byte = b' ';
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoded(wire: Wire, kind: Kind, payload: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        wire.encode(Message { kind, payload }, 7, &mut out);
+        out
+    }
+
+    fn text(wire: Wire, payload: &str) -> String {
+        String::from_utf8(encoded(wire, Kind::Text, payload.as_bytes())).unwrap()
+    }
+
+    #[test]
+    fn plain_wires_take_payloads_as_they_are() {
+        let message = Message { kind: Kind::Text, payload: b"hi" };
+        for wire in [Wire::WebSocket, Wire::Prefixed] {
+            let frame = wire.frame(message).unwrap();
+            let whole = [frame.header(), frame.payload()].concat();
+            assert_eq!(whole, encoded(wire, Kind::Text, b"hi"));
+            assert_eq!(whole.len(), frame.len());
+        }
+        for wire in [Wire::Numbered, Wire::Sse, Wire::Ndjson, Wire::Lines] {
+            assert!(wire.frame(message).is_none());
+        }
+    }
+
+    #[test]
+    fn numbered_messages_say_their_number() {
+        let json = encoded(Wire::Numbered, Kind::Text, b"{\"a\":1}");
+        assert_eq!(&json[2..], b"{\"seq\":7,\"data\":{\"a\":1}}");
+        let other = encoded(Wire::Numbered, Kind::Text, b"say \"hi\"\n");
+        assert_eq!(&other[2..], br#"{"seq":7,"data":"say \"hi\"\n"}"#);
+        let binary = encoded(Wire::Numbered, Kind::Binary, b"\xff");
+        assert_eq!(binary, b"\x82\x09\0\0\0\0\0\0\0\x07\xff");
+    }
+
+    #[test]
+    fn events_have_ids_and_a_line_of_data_for_each_line() {
+        assert_eq!(text(Wire::Sse, "{}"), "id: 7\ndata: {}\n\n");
+        assert_eq!(text(Wire::Sse, ""), "id: 7\ndata: \n\n");
+        let lines = "id: 7\ndata: a\ndata: b\ndata: \ndata: c\n\n";
+        assert_eq!(text(Wire::Sse, "a\r\nb\r\rc"), lines);
+        let binary = encoded(Wire::Sse, Kind::Binary, b"\xff\xfe");
+        assert_eq!(binary, b"id: 7\nevent: binary\ndata: //4=\n\n");
+    }
+
+    #[test]
+    fn lines_of_json_are_json_and_lines() {
+        assert_eq!(text(Wire::Ndjson, "{\n \"a\": 1\n}\n"), "{  \"a\": 1 }\n");
+        assert_eq!(text(Wire::Ndjson, " 1.5"), " 1.5\n");
+        assert_eq!(text(Wire::Ndjson, "hello\n"), "\"hello\\n\"\n");
+        assert_eq!(text(Wire::Ndjson, ""), "\"\"\n");
+        assert_eq!(encoded(Wire::Ndjson, Kind::Binary, b"\xff"), b"{\"base64\":\"/w==\"}\n");
+    }
+
+    #[test]
+    fn lines_are_texts_without_line_breaks() {
+        assert_eq!(text(Wire::Lines, "!AIVDM,1\r\n"), "!AIVDM,1\n");
+        assert_eq!(text(Wire::Lines, "a\nb"), "a b\n");
+        assert_eq!(encoded(Wire::Lines, Kind::Binary, b"plain"), b"plain\n");
+        assert_eq!(encoded(Wire::Lines, Kind::Binary, b"\xff\n"), b"/wo=\n");
+    }
+}

@@ -1,0 +1,162 @@
+//! A channel as some of its clients want it: on one wire, all of it or a part.
+
+use std::time::Instant;
+
+use super::backlog::{Backlog, Cursor};
+use super::conn::Conn;
+use super::history::History;
+use super::settings::ChannelSettings;
+use crate::codec::entrance::Filter;
+use crate::codec::pattern::Reading;
+use crate::codec::{Frame, Message, Wire};
+use crate::net::stream::Socket;
+use crate::reactor::table::{Key, Table};
+
+/// One form of a channel, and who follows it.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) wire: Wire,
+    /// What of the channel is in it; `None`: everything.
+    pub(super) filter: Option<Filter>,
+    pub(super) backlog: Backlog,
+    /// Those who follow the backlog.
+    pub(super) clients: Vec<Key>,
+    /// Those of them who lose the oldest messages until they have caught up.
+    pub(super) dropping: Vec<Key>,
+    /// The position before which nothing may be evicted: a client that has not got it is
+    /// entitled to it. Exact after a survey; cursors move in between only forwards.
+    pub(super) entitled: Cursor,
+    /// The message at hand is in it, and somebody follows.
+    pub(super) is_meant: bool,
+    /// That message, if this wire does not take payloads as they are.
+    encoded: Vec<u8>,
+}
+
+impl View {
+    /// A view that nobody follows yet, with what of the history is in it.
+    pub(super) fn new(
+        wire: Wire,
+        filter: Option<Filter>,
+        settings: &ChannelSettings,
+        history: Option<&History>,
+    ) -> Self {
+        let mut view = Self {
+            wire,
+            filter,
+            backlog: Backlog::new(settings.max_queue_size, settings.max_queue_bytes),
+            clients: Vec::new(),
+            dropping: Vec::new(),
+            entitled: Cursor::default(),
+            is_meant: false,
+            encoded: Vec::new(),
+        };
+        view.take_history(history);
+        view
+    }
+
+    /// Encodes what is kept of the channel and in this view, and not in its backlog yet.
+    pub(super) fn take_history(&mut self, history: Option<&History>) {
+        let Some(history) = history else { return };
+        if let Some(first) = history.first_number() {
+            self.backlog.evict(self.backlog.from_number(first));
+        }
+        let newest = self.backlog.newest_number();
+        for (message, number, at) in history.messages() {
+            if newest.is_none_or(|newest| number > newest) && self.wants(message) {
+                self.encode(message, number);
+                self.backlog.push(Self::frame_in(self.wire, &self.encoded, message), number, at);
+            }
+        }
+    }
+
+    /// Finds out whether a message is in it, and makes its frame, if somebody follows.
+    pub(super) fn prepare<'f>(
+        &'f mut self,
+        message: Message<'_>,
+        number: u64,
+        reading: &mut Reading<'_, 'f>,
+    ) {
+        let Self { wire, filter, clients, is_meant, encoded, .. } = self;
+        *is_meant = !clients.is_empty()
+            && match filter {
+                None => true,
+                Some(filter) => filter.0.iter().all(|pattern| pattern.matches_reading(reading)),
+            };
+        if *is_meant {
+            Self::encode_into(*wire, encoded, message, number);
+        }
+    }
+
+    /// The frame of the message that was prepared.
+    pub(super) fn frame<'a>(&'a self, message: Message<'a>) -> Frame<'a> {
+        Self::frame_in(self.wire, &self.encoded, message)
+    }
+
+    /// Appends the message that was prepared, evicting the oldest if there is no room.
+    pub(super) fn push(&mut self, message: Message<'_>, number: u64, now: Instant) {
+        let frame = Self::frame_in(self.wire, &self.encoded, message);
+        self.backlog.push(frame, number, now);
+    }
+
+    /// The same, and evicts nothing.
+    pub(super) fn append(&mut self, message: Message<'_>, number: u64, now: Instant) {
+        let frame = Self::frame_in(self.wire, &self.encoded, message);
+        self.backlog.append(frame, number, now);
+    }
+
+    /// Bytes of a message's frame, `None` if it is not in it.
+    pub(super) fn frame_bytes(&self, message: Message<'_>, number: u64) -> Option<usize> {
+        if self.clients.is_empty() || !self.wants(message) {
+            return None;
+        }
+        let plain = self.wire.frame(message).map(|frame| frame.len());
+        Some(plain.unwrap_or_else(|| {
+            let mut encoded = Vec::new();
+            self.wire.encode(message, number, &mut encoded);
+            encoded.len()
+        }))
+    }
+
+    /// Looks at every cursor: forgets what everyone has and the history does not keep, and finds
+    /// out what some are entitled to.
+    pub(super) fn survey<S: Socket>(&mut self, conns: &Table<Conn<S>>, history: Option<&History>) {
+        let end = self.backlog.end();
+        let (mut slowest, mut entitled) = (end, end);
+        for conn in self.clients.iter().filter_map(|key| conns.get(*key)) {
+            slowest = slowest.min(conn.cursor);
+            if !conn.patience.is_dropping {
+                entitled = entitled.min(conn.cursor);
+            }
+        }
+        let kept = history.and_then(History::first_number);
+        if let Some(kept) = kept {
+            slowest = slowest.min(self.backlog.from_number(kept));
+        }
+        self.backlog.evict(slowest);
+        self.entitled = entitled;
+    }
+
+    /// Whether a message is in it.
+    pub(super) fn wants(&self, message: Message<'_>) -> bool {
+        let matches = |filter: &Filter| {
+            let mut reading = Reading::new(message.payload);
+            filter.0.iter().all(|pattern| pattern.matches_reading(&mut reading))
+        };
+        self.filter.as_ref().is_none_or(matches)
+    }
+
+    fn encode(&mut self, message: Message<'_>, number: u64) {
+        Self::encode_into(self.wire, &mut self.encoded, message, number);
+    }
+
+    fn encode_into(wire: Wire, encoded: &mut Vec<u8>, message: Message<'_>, number: u64) {
+        encoded.clear();
+        if !matches!(wire, Wire::WebSocket | Wire::Prefixed) {
+            wire.encode(message, number, encoded);
+        }
+    }
+
+    fn frame_in<'a>(wire: Wire, encoded: &'a [u8], message: Message<'a>) -> Frame<'a> {
+        wire.frame(message).unwrap_or_else(|| Frame::encoded(encoded))
+    }
+}
