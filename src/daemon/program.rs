@@ -215,7 +215,7 @@ mod tests {
             run(&shell("echo one; echo two >&2; echo three"), b"", LONG).unwrap(),
             b"one\nthree\n"
         );
-        assert_eq!(run(&shell("exec <&-; echo one"), &[0; 1 << 20], LONG).unwrap(), b"one\n");
+        assert_eq!(run(&shell("exec <&-; echo one"), &vec![0; 1 << 20], LONG).unwrap(), b"one\n");
     }
 
     #[test]
