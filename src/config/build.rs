@@ -12,7 +12,7 @@ use super::plan::rounded_size;
 use super::problem::{KeyPath, Problems};
 use super::settings::{Endpoint, EndpointTls, Guests, Log, Settings, Source};
 use super::target;
-use super::template::Template;
+use super::template::{Fillings, Template};
 use crate::codec::auth::Auth;
 use crate::net::admission::Admission;
 use crate::net::listener::Address;
@@ -100,19 +100,21 @@ impl Builder<'_> {
 
     /// Resolves what a source dials with once, so that what is missing is told before the start.
     fn check(&mut self, input: &SourceInput) -> Option<WsUrl> {
-        self.check_headers(input);
+        let fillings = input.approach.stand_ins();
+        self.check_headers(input, &fillings);
         let mut subprotocols = HashSet::new();
         if let Some(twice) = input.subprotocols.iter().find(|name| !subprotocols.insert(*name)) {
             self.problems.add(input.path.key("subprotocols"), format!("{twice} is given twice"));
         }
-        self.check_url(&input.path.key("url"), input.url.as_ref())
+        input.approach.check(&input.path, self.problems);
+        self.check_url(&input.path.key("url"), input.url.as_ref(), &fillings)
     }
 
-    fn check_headers(&mut self, input: &SourceInput) {
+    fn check_headers(&mut self, input: &SourceInput, fillings: &Fillings) {
         let mut names = HashSet::new();
         for (name, value) in &input.headers {
             let path = input.path.key("headers").key(name);
-            if let Err(error) = target::resolved_header(name, value) {
+            if let Err(error) = target::resolved_header(name, value, fillings) {
                 self.problems.add(path, error.to_string());
             } else if !names.insert(name.to_ascii_lowercase()) {
                 self.problems.add(path, "is given twice, letters' case does not count");
@@ -120,14 +122,19 @@ impl Builder<'_> {
         }
     }
 
-    fn check_url(&mut self, path: &KeyPath, url: Option<&Template>) -> Option<WsUrl> {
+    fn check_url(
+        &mut self,
+        path: &KeyPath,
+        url: Option<&Template>,
+        fillings: &Fillings,
+    ) -> Option<WsUrl> {
         let Some(url) = url else {
             if !self.problems.mention(path) {
                 self.problems.add(path.clone(), "is missing, such as wss://example.com/stream");
             }
             return None;
         };
-        match target::resolved_url(url) {
+        match target::resolved_url(url, fillings) {
             Ok(url) if url.is_tls() && !cfg!(feature = "tls") => {
                 let message = "scheme \"wss\" needs a veylor that was built with the feature `tls`";
                 self.problems.add(path.clone(), message);
@@ -191,6 +198,7 @@ impl Builder<'_> {
             headers: input.headers,
             subprotocols: input.subprotocols,
             trust,
+            approach: input.approach,
         });
     }
 
@@ -406,6 +414,7 @@ fn hosts_overlap(one: &str, other: &str) -> bool {
 pub(super) mod tests {
     use std::time::Duration;
 
+    use super::super::approach::Approach;
     use super::super::input::PerformanceInput;
     use super::super::parse;
     use super::*;
@@ -422,6 +431,7 @@ pub(super) mod tests {
             headers: Vec::new(),
             subprotocols: Vec::new(),
             trust: Trust::default(),
+            approach: Approach::default(),
         }
     }
 

@@ -5,6 +5,7 @@
 //! the error sees all of them at once; `locate` finds their lines afterwards.
 
 mod access;
+pub mod approach;
 mod build;
 mod doors;
 pub mod error;
@@ -226,7 +227,7 @@ performance:
         );
         assert_eq!(settings.channels[0].max_queue_size, 500);
         assert_eq!(settings.sources[0].relay.reconnect_max_attempts, 10);
-        let headers = settings.sources[0].target().unwrap().headers;
+        let headers = settings.sources[0].target(&template::Fillings::default()).unwrap().headers;
         assert_eq!(headers[1], ("X-Client-Id".to_owned(), "42".to_owned()));
         let [open] = &*settings.warnings else { panic!("{:?}", settings.warnings) };
         assert!(open.contains("may connect to ws://0.0.0.0:8765:"), "{open}");
@@ -352,7 +353,11 @@ sauces: []
 
         let right = source(1, "ws://u:hunter2@host/?hunter2", "Bearer hunter2");
         let settings = settings(&format!("sources:\n{right}"));
-        let shown = format!("{settings:?}{}{:?}", settings.plan(), settings.sources[0].target());
+        let shown = format!(
+            "{settings:?}{}{:?}",
+            settings.plan(),
+            settings.sources[0].target(&template::Fillings::default())
+        );
         assert!(!shown.contains("hunter2"), "{shown}");
         std::fs::remove_file(&path).unwrap();
     }

@@ -186,6 +186,7 @@ fn changed_ways(old: &Source, new: &Source) -> Vec<&'static str> {
         if_differs(&old.headers, &new.headers, "headers"),
         if_differs(&old.subprotocols, &new.subprotocols, "subprotocols"),
         changed_trust(&old.trust, &new.trust),
+        old.approach.changes(&new.approach),
     ]
     .concat()
 }

@@ -178,6 +178,29 @@ impl Section<'_> {
         self.template_of(path, value)
     }
 
+    /// A program: a list is its name and its arguments, a text is for the shell. Both are taken as
+    /// they are written, for `${…}` is the shell's, and shown nowhere.
+    pub(super) fn command(&mut self, key: &str) -> Option<Vec<String>> {
+        let (path, value) = self.take(key)?;
+        let word = |item: Raw| match item {
+            Raw::Text(text) | Raw::Whole(text) | Raw::Fraction(text) => Some(text),
+            Raw::Nothing | Raw::Flag(_) | Raw::List(_) | Raw::Map(_) => None,
+        };
+        let argv = match value {
+            Raw::Text(script) => Some(["/bin/sh", "-c", &script].map(str::to_owned).to_vec())
+                .filter(|_| !script.trim().is_empty()),
+            Raw::List(items) => items.into_iter().map(word).collect(),
+            Raw::Nothing | Raw::Flag(_) | Raw::Whole(_) | Raw::Fraction(_) | Raw::Map(_) => None,
+        };
+        let argv = argv.filter(|argv| argv.first().is_some_and(|name| !name.is_empty()));
+        if argv.is_none() {
+            let message = "expected a program and its arguments as a list of texts, such as \
+                           [/usr/local/bin/token, --json], or a text for the shell";
+            self.problems.add(path, message);
+        }
+        argv
+    }
+
     /// A text that is secret, with its holes filled. It is neither empty nor ever shown.
     pub(super) fn secret(&mut self, key: &str) -> Option<String> {
         if !self.has(key) {

@@ -8,7 +8,7 @@ use super::input::{TlsInput, TrustInput};
 use super::problem::KeyPath;
 use super::settings::EndpointTls;
 use super::target;
-use super::template::Template;
+use super::template::{Fillings, Template};
 use crate::net::certificate::{FileError, Guard, Identity, Trust};
 use crate::net::tls::{TlsAcceptor, TlsConnector};
 
@@ -79,8 +79,8 @@ impl Builder<'_> {
             let key = path.key("ca_file");
             self.settings.warnings.push(format!("{key} has no effect beside fingerprint"));
         }
-        let is_plain =
-            url.and_then(|url| target::resolved_url(url).ok()).is_some_and(|url| !url.is_tls());
+        let url = url.and_then(|url| target::resolved_url(url, &Fillings::stand_in()).ok());
+        let is_plain = url.is_some_and(|url| !url.is_tls());
         let keys = [
             ("ca_file", input.ca_file.is_some()),
             ("cert_file", input.cert_file.is_some()),

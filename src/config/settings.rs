@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
+use super::approach::Approach;
 use super::template::Template;
 use crate::codec::Gate;
 use crate::codec::auth::Auth;
@@ -95,6 +96,8 @@ pub struct Source {
     pub subprotocols: Vec<String>,
     /// How it is recognised if its url is `wss`, and what it is shown.
     pub trust: Trust,
+    /// How it is come by.
+    pub approach: Approach,
 }
 
 /// One address to connect to.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use data_encoding::BASE64;
 
 use super::settings::Source;
-use super::template::{Template, TemplateError};
+use super::template::{Fillings, Template, TemplateError};
 use crate::net::url::{UrlError, WsUrl};
 
 const AUTHORIZATION: &str = "Authorization";
@@ -57,12 +57,12 @@ impl Source {
     ///
     /// User and password of the url become an `Authorization` header, unless there is one. Reads
     /// files, so it may block.
-    pub fn target(&self) -> Result<Target, TargetError> {
-        let url = resolved_url(&self.url)
+    pub fn target(&self, fillings: &Fillings) -> Result<Target, TargetError> {
+        let url = resolved_url(&self.url, fillings)
             .map_err(|cause| TargetError { part: "url".to_owned(), cause })?;
         let mut headers = Vec::with_capacity(self.headers.len() + 1);
         for (name, value) in &self.headers {
-            let value = resolved_header(name, value)
+            let value = resolved_header(name, value, fillings)
                 .map_err(|cause| TargetError { part: format!("header {name}"), cause })?;
             headers.push((name.clone(), value));
         }
@@ -78,6 +78,7 @@ impl Source {
     /// The files that are read at a dial.
     pub fn files(&self) -> impl Iterator<Item = PathBuf> {
         let templates = self.headers.iter().map(|(_, value)| value).chain([&self.url]);
+        let templates = templates.chain(&self.approach.proxy);
         templates.flat_map(Template::files).chain(self.trust.files())
     }
 }
@@ -119,8 +120,11 @@ impl fmt::Display for TargetErrorCause {
 }
 
 /// The address that a template stands for at this moment.
-pub(super) fn resolved_url(template: &Template) -> Result<WsUrl, TargetErrorCause> {
-    let text = template.resolve().map_err(TargetErrorCause::Template)?;
+pub(super) fn resolved_url(
+    template: &Template,
+    fillings: &Fillings,
+) -> Result<WsUrl, TargetErrorCause> {
+    let text = template.resolve_with(fillings).map_err(TargetErrorCause::Template)?;
     WsUrl::parse(&text).map_err(|error| match error {
         // A scheme that was filled in may be the beginning of a secret.
         UrlError::Scheme(scheme) if !template.text().starts_with(&scheme) => {
@@ -135,9 +139,13 @@ pub(super) fn resolved_url(template: &Template) -> Result<WsUrl, TargetErrorCaus
 }
 
 /// The value of a header at this moment; its name is checked as well.
-pub(super) fn resolved_header(name: &str, value: &Template) -> Result<String, TargetErrorCause> {
+pub(super) fn resolved_header(
+    name: &str,
+    value: &Template,
+    fillings: &Fillings,
+) -> Result<String, TargetErrorCause> {
     check_header_name(name).map_err(TargetErrorCause::HeaderName)?;
-    let value = value.resolve().map_err(TargetErrorCause::Template)?;
+    let value = value.resolve_with(fillings).map_err(TargetErrorCause::Template)?;
     let allowed = |byte: u8| byte == b'\t' || (b' '..=b'~').contains(&byte);
     if value.bytes().all(allowed) { Ok(value) } else { Err(TargetErrorCause::HeaderValue) }
 }
@@ -182,17 +190,18 @@ mod tests {
 
     #[test]
     fn user_and_password_become_basic_authorization() {
-        let target = source("wss://Aladdin:open%20sesame@host/x").target().unwrap();
+        let target =
+            source("wss://Aladdin:open%20sesame@host/x").target(&Fillings::default()).unwrap();
         let expected =
             ("Authorization".to_owned(), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==".to_owned());
         assert_eq!(target.headers, [expected]);
-        let target = source("wss://user@host/x").target().unwrap();
+        let target = source("wss://user@host/x").target(&Fillings::default()).unwrap();
         assert_eq!(target.headers[0].1, format!("Basic {}", BASE64.encode(b"user:")));
     }
 
     #[test]
     fn configured_authorization_wins() {
-        let target = with_header("authorization", "Bearer x").target().unwrap();
+        let target = with_header("authorization", "Bearer x").target(&Fillings::default()).unwrap();
         assert_eq!(target.headers, [("authorization".to_owned(), "Bearer x".to_owned())]);
     }
 
@@ -201,32 +210,40 @@ mod tests {
         let path = std::env::temp_dir().join(format!("veylor-target-{}", std::process::id()));
         std::fs::write(&path, "one\n").unwrap();
         let source = with_header("X-Key", &format!("k${{file:{}}}", path.display()));
-        assert_eq!(source.target().unwrap().headers[0].1, "kone");
+        assert_eq!(source.target(&Fillings::default()).unwrap().headers[0].1, "kone");
         std::fs::write(&path, "two\n").unwrap();
-        assert_eq!(source.target().unwrap().headers[0].1, "ktwo");
+        assert_eq!(source.target(&Fillings::default()).unwrap().headers[0].1, "ktwo");
         std::fs::write(&path, "two\r\nX-Evil: yes\n").unwrap();
-        let error = source.target().unwrap_err().to_string();
+        let error = source.target(&Fillings::default()).unwrap_err().to_string();
         assert!(error.starts_with("header X-Key: has a line break"), "{error}");
         std::fs::remove_file(&path).unwrap();
-        assert!(source.target().unwrap_err().to_string().starts_with("header X-Key: cannot read"));
+        assert!(
+            source
+                .target(&Fillings::default())
+                .unwrap_err()
+                .to_string()
+                .starts_with("header X-Key: cannot read")
+        );
     }
 
     #[test]
     fn handshakes_own_headers_are_refused_with_the_remedy() {
-        let refused = |name: &str| with_header(name, "x").target().unwrap_err().to_string();
+        let refused = |name: &str| {
+            with_header(name, "x").target(&Fillings::default()).unwrap_err().to_string()
+        };
         assert_eq!(refused("HOST"), "header HOST: is made from the url: put the name there");
         assert!(refused("Sec-WebSocket-Protocol").contains("`subprotocols`"));
         assert!(refused("sec-websocket-key").contains("leave it out"));
         assert!(refused("Upgrade").contains("leave it out"));
         assert!(refused("X Key").contains("is no name of a header"));
         for allowed in ["Origin", "User-Agent", "Cookie", "X-Api_Key"] {
-            assert!(with_header(allowed, "x").target().is_ok(), "{allowed}");
+            assert!(with_header(allowed, "x").target(&Fillings::default()).is_ok(), "{allowed}");
         }
     }
 
     #[test]
     fn wrong_url_is_told_without_what_was_filled_in() {
-        let error = |text: &str| source(text).target().unwrap_err().to_string();
+        let error = |text: &str| source(text).target(&Fillings::default()).unwrap_err().to_string();
         assert_eq!(error("http://host/"), "url: scheme \"http\" is not ws or wss");
         assert_eq!(
             error("${env:NO_SUCH_VARIABLE}"),
@@ -238,7 +255,7 @@ mod tests {
 
     #[test]
     fn debug_shows_no_secret() {
-        let target = with_header("X-Key", "hunter2").target().unwrap();
+        let target = with_header("X-Key", "hunter2").target(&Fillings::default()).unwrap();
         let shown = format!("{target:?}");
         assert!(
             shown.contains("X-Key") && !shown.contains("hunter2") && !shown.contains("u:p"),

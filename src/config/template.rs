@@ -1,4 +1,5 @@
-//! Strings with holes: `${env:NAME}`, `${env:NAME:-default}`, `${file:PATH}`, `${cred:NAME}`.
+//! Strings with holes: `${env:NAME}`, `${env:NAME:-default}`, `${file:PATH}`, `${cred:NAME}`, and
+//! `${token}` in those of a source.
 //!
 //! `$${` stands for a plain `${`. What fills a hole is never shown: a template shows its holes, and
 //! hides what was written around them, for that may be a secret as well.
@@ -23,6 +24,13 @@ pub struct Template {
     holes: Vec<Hole>,
 }
 
+/// What fills holes besides the environment and files. `Debug` hides it.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Fillings {
+    /// What the `token_command` of a source printed.
+    pub token: Option<String>,
+}
+
 /// Why a template cannot be read or filled. No secret is in it.
 #[derive(Debug)]
 pub enum TemplateError {
@@ -30,6 +38,8 @@ pub enum TemplateError {
     Malformed(&'static str),
     /// An environment variable is needed and not set.
     Unset(String),
+    /// A token is asked for where no program makes one.
+    NoToken,
     /// Credentials are asked for, and systemd has not passed any.
     NoCredentials,
     /// What should fill a hole cannot be read, or is no text of bearable size.
@@ -52,6 +62,7 @@ enum Filling {
     Variable { name: String, default: Option<String> },
     File(PathBuf),
     Credential(String),
+    Token,
 }
 
 impl Template {
@@ -77,7 +88,12 @@ impl Template {
     ///
     /// Reads files, so it may block.
     pub fn resolve(&self) -> Result<String, TemplateError> {
-        self.fill(|name| std::env::var_os(name))
+        self.resolve_with(&Fillings::default())
+    }
+
+    /// The same, with what a dial has found out.
+    pub fn resolve_with(&self, fillings: &Fillings) -> Result<String, TemplateError> {
+        self.fill(|name| std::env::var_os(name), fillings)
     }
 
     /// Whether something has to be filled in.
@@ -112,12 +128,16 @@ impl Template {
         &self.text
     }
 
-    fn fill(&self, variable: impl Fn(&str) -> Option<OsString>) -> Result<String, TemplateError> {
+    fn fill(
+        &self,
+        variable: impl Fn(&str) -> Option<OsString>,
+        fillings: &Fillings,
+    ) -> Result<String, TemplateError> {
         let mut filled = String::with_capacity(self.text.len());
         let mut from = 0;
         for hole in &self.holes {
             filled.push_str(&unescaped(&self.text[from..hole.at.start]));
-            filled.push_str(&hole.filling.read(&variable)?);
+            filled.push_str(&hole.filling.read(&variable, fillings)?);
             from = hole.at.end;
         }
         filled.push_str(&unescaped(&self.text[from..]));
@@ -170,11 +190,28 @@ impl fmt::Debug for Template {
     }
 }
 
+impl Fillings {
+    /// A word for each, where nothing shall be run to find them out.
+    pub(super) fn stand_in() -> Self {
+        Self { token: Some("token".to_owned()) }
+    }
+}
+
+impl fmt::Debug for Fillings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let token = self.token.as_ref().map(|_| "…");
+        f.debug_struct("Fillings").field("token", &token).finish()
+    }
+}
+
 impl Filling {
     fn parse(inside: &str) -> Result<Self, TemplateError> {
-        const EXPECTED: &str = "${ begins ${env:NAME}, ${env:NAME:-default}, ${file:PATH} or \
-                                ${cred:NAME}; a plain ${ is written $${";
+        const EXPECTED: &str = "${ begins ${env:NAME}, ${env:NAME:-default}, ${file:PATH}, \
+                                ${cred:NAME} or ${token}; a plain ${ is written $${";
         let malformed = Err(TemplateError::Malformed(EXPECTED));
+        if inside == "token" {
+            return Ok(Self::Token);
+        }
         let Some((kind, what)) = inside.split_once(':') else { return malformed };
         let (name, default) = match what.split_once(":-") {
             Some((name, default)) if kind == "env" => (name, Some(default.to_owned())),
@@ -193,13 +230,17 @@ impl Filling {
 
     fn file(&self) -> Option<PathBuf> {
         match self {
-            Self::Variable { .. } => None,
+            Self::Variable { .. } | Self::Token => None,
             Self::File(path) => Some(path.clone()),
             Self::Credential(name) => Some(credentials_folder()?.join(name)),
         }
     }
 
-    fn read(&self, variable: impl Fn(&str) -> Option<OsString>) -> Result<String, TemplateError> {
+    fn read(
+        &self,
+        variable: impl Fn(&str) -> Option<OsString>,
+        fillings: &Fillings,
+    ) -> Result<String, TemplateError> {
         let unreadable = |cause| TemplateError::Unreadable { hole: self.to_string(), cause };
         match self {
             // As in a shell, the default stands in for an empty variable, too.
@@ -217,6 +258,7 @@ impl Filling {
                 let folder = variable(CREDENTIALS_DIRECTORY).ok_or(TemplateError::NoCredentials)?;
                 read_file(&Path::new(&folder).join(name)).map_err(unreadable)
             }
+            Self::Token => fillings.token.clone().ok_or(TemplateError::NoToken),
         }
     }
 }
@@ -228,6 +270,7 @@ impl fmt::Display for Filling {
             Self::Variable { name, default: Some(_) } => write!(f, "${{env:{name}:-…}}"),
             Self::File(path) => write!(f, "${{file:{}}}", path.display()),
             Self::Credential(name) => write!(f, "${{cred:{name}}}"),
+            Self::Token => f.write_str("${token}"),
         }
     }
 }
@@ -237,6 +280,10 @@ impl fmt::Display for TemplateError {
         match self {
             Self::Malformed(what) => f.write_str(what),
             Self::Unset(name) => write!(f, "environment variable {name} is not set"),
+            Self::NoToken => f.write_str(
+                "${token} needs a token_command beside it: it is what that prints, in the url, the \
+                 headers and the proxy of a source",
+            ),
             Self::NoCredentials => f.write_str(
                 "there are no credentials: systemd passes those named by LoadCredential= in the unit",
             ),
@@ -249,7 +296,7 @@ impl std::error::Error for TemplateError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Unreadable { cause, .. } => Some(cause),
-            Self::Malformed(_) | Self::Unset(_) | Self::NoCredentials => None,
+            Self::Malformed(_) | Self::Unset(_) | Self::NoToken | Self::NoCredentials => None,
         }
     }
 }
@@ -304,7 +351,7 @@ mod tests {
     }
 
     fn fill(text: &str) -> Result<String, TemplateError> {
-        Template::parse(text)?.fill(environment)
+        Template::parse(text)?.fill(environment, &Fillings::default())
     }
 
     fn error(text: &str) -> String {
@@ -313,6 +360,16 @@ mod tests {
 
     fn redacted(text: &str) -> String {
         Template::parse(text).unwrap().redacted_url()
+    }
+
+    #[test]
+    fn token_fills_its_hole_and_is_asked_for_by_name() {
+        let template = Template::parse("Bearer ${token}").unwrap();
+        let fillings = Fillings { token: Some("s3cret".into()) };
+        assert_eq!(template.resolve_with(&fillings).unwrap(), "Bearer s3cret");
+        assert!(!format!("{fillings:?}{template:?}").contains("s3cret"));
+        let error = template.resolve().unwrap_err().to_string();
+        assert!(error.starts_with("${token} needs a token_command"), "{error}");
     }
 
     #[test]
@@ -342,7 +399,10 @@ mod tests {
     #[test]
     fn credentials_come_from_their_directory() {
         assert!(fill("${cred:Cargo.toml}").unwrap().starts_with("[package]"));
-        let without = Template::parse("${cred:token}").unwrap().fill(|_| None).unwrap_err();
+        let without = Template::parse("${cred:token}")
+            .unwrap()
+            .fill(|_| None, &Fillings::default())
+            .unwrap_err();
         assert!(without.to_string().contains("LoadCredential="), "{without}");
         assert!(matches!(fill("${cred:../x}"), Err(TemplateError::Malformed(_))));
     }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use mio::Registry;
 use mio::net::TcpStream;
 
-use super::Letter;
 use super::sandbox::Sandbox;
+use super::{Letter, token};
 use crate::codec::ws::Request;
 use crate::config::settings::Source;
 use crate::config::target::Target;
@@ -22,7 +22,8 @@ use crate::reactor::mailbox::Post;
 use crate::reactor::table::Key;
 use crate::relay::settings::SourceId;
 
-/// Secrets are read and a name is resolved within this time, or the attempt has failed.
+/// Secrets are read and a name is resolved within this time, or the attempt has failed. A program
+/// that makes a token has its own time besides.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// All sources' dials.
@@ -100,7 +101,7 @@ impl Dialing {
 
     /// Begins a dial. Says why, if that is impossible.
     pub(super) fn begin(&mut self, id: SourceId, now: Instant) -> Option<String> {
-        let until = now + RESOLVE_TIMEOUT;
+        let until = now + resolve_timeout(&self.sources[id.0]);
         if let Stage::Resolving { number, .. } | Stage::Hanging { number } = self.stages[id.0] {
             // The answer to an earlier attempt will do.
             self.stages[id.0] = Stage::Resolving { number, until };
@@ -196,7 +197,7 @@ impl Dialing {
         if let Stage::Resolving { number, .. } = self.stages[late] {
             self.stages[late] = Stage::Hanging { number };
         }
-        let seconds = RESOLVE_TIMEOUT.as_secs();
+        let seconds = resolve_timeout(&self.sources[late]).as_secs();
         Some((SourceId(late), format!("its name was not resolved within {seconds} s")))
     }
 
@@ -218,16 +219,25 @@ impl Dialing {
     }
 }
 
+/// How long a source's secrets and its name may take.
+fn resolve_timeout(source: &Source) -> Duration {
+    let approach = &source.approach;
+    let token = approach.token.as_ref().map_or(Duration::ZERO, |_| approach.token_timeout());
+    RESOLVE_TIMEOUT + token
+}
+
 /// Reads what may have changed since the last dial. Blocks: runs on a thread of its own.
 fn resolve(source: &Source, sandbox: &Sandbox) -> Result<Box<Resolved>, String> {
-    reach(source).map_err(|why| match sandbox.unreadable(|| source.files()) {
+    reach(source, sandbox).map_err(|why| match sandbox.unreadable(|| source.files()) {
         Some(outside) => format!("{why}; {}", outside.to_string().replace('\n', "; ")),
         None => why,
     })
 }
 
-fn reach(source: &Source) -> Result<Box<Resolved>, String> {
-    let Target { url, headers } = source.target().map_err(|error| error.to_string())?;
+fn reach(source: &Source, sandbox: &Sandbox) -> Result<Box<Resolved>, String> {
+    let fillings =
+        token::fillings(&source.approach).map_err(|why| why + sandbox.hint_for_programs())?;
+    let Target { url, headers } = source.target(&fillings).map_err(|error| error.to_string())?;
     let addresses = resolver::resolve(url.host(), url.port()).map_err(|error| {
         // The system says twice what failed.
         let cause = error.to_string();

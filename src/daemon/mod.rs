@@ -10,11 +10,11 @@ pub mod limits;
 mod listening;
 pub mod logging;
 mod notify;
-#[cfg_attr(not(test), expect(dead_code, reason = "commands of sources come next"))]
 mod program;
 mod reloading;
 mod sandbox;
 pub mod signals;
+mod token;
 mod watch;
 
 use std::fmt;

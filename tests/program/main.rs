@@ -5,6 +5,7 @@
 mod access;
 mod commands;
 mod crowds;
+mod dials;
 mod doors;
 mod faults;
 mod health;

@@ -1,5 +1,6 @@
 //! The keys of a configuration file, and the values each may have. Defaults are `build`'s business.
 
+mod approach;
 mod source;
 mod words;
 

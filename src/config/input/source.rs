@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use super::approach::approach;
 use super::words::{listening_host, name, path};
 use super::{MannersInput, TlsInput, allowed_origins, host, manners, port, socket_path, tls};
 use crate::codec::auth::Auth;
 use crate::config::access;
+use crate::config::approach::Approach;
 use crate::config::problem::KeyPath;
 use crate::config::section::Section;
 use crate::config::target;
@@ -42,6 +44,8 @@ pub(in crate::config) const SOURCE_KEYS: &[&str] = &[
     "max_clients_per_address",
     "max_client_message_rate",
     "max_client_byte_rate",
+    "token_command",
+    "token_timeout",
 ];
 /// An item of `sources`.
 #[derive(Debug)]
@@ -53,6 +57,7 @@ pub(in crate::config) struct SourceInput {
     pub(in crate::config) headers: Vec<(String, Template)>,
     pub(in crate::config) subprotocols: Vec<String>,
     pub(in crate::config) trust: TrustInput,
+    pub(in crate::config) approach: Approach,
     pub(in crate::config) websocket_port: Option<u16>,
     pub(in crate::config) websocket_host: Option<String>,
     pub(in crate::config) tls: Option<TlsInput>,
@@ -84,6 +89,7 @@ pub(super) fn source(section: &mut Section<'_>) -> SourceInput {
         headers: section.templates("headers").unwrap_or_default(),
         subprotocols: subprotocols(section),
         trust: trust(section),
+        approach: approach(section),
         websocket_port: port(section, "websocket_port"),
         websocket_host: host(section, "websocket_host"),
         tls: tls(section),

@@ -31,6 +31,19 @@ const SYSTEM_FOLDERS: [&str; 12] = [
     "/run/systemd/userdb",
     "/var/lib/sss",
 ];
+/// Where programs are that may be run if a source asks for one, what runs their scripts, and what
+/// loads them.
+const PROGRAM_FOLDERS: [&str; 9] = [
+    "/bin",
+    "/sbin",
+    "/usr",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/nix/store",
+    "/gnu/store",
+    "/run/current-system/sw",
+];
 /// What `/metrics` tells of the process: a link to its folder, in which its threads are as well.
 /// Those of others hold their variables, and so their secrets.
 const OWN_PROCESS: &str = "/proc/self";
@@ -49,6 +62,7 @@ const MAX_LINKS: usize = 16;
 /// The newest version whose ways to touch files are known here. What later ones bring is allowed.
 const KNOWN_ABI: ABI = ABI::V5;
 const READING: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadFile | ReadDir});
+const EXECUTING: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadFile | ReadDir | Execute});
 const MAKING_SOCKETS: BitFlags<AccessFs> = make_bitflags!(AccessFs::{MakeSock | RemoveFile});
 const LOGGING: BitFlags<AccessFs> = make_bitflags!(AccessFs::{MakeReg | WriteFile});
 const USING_DEVICES: BitFlags<AccessFs> =
@@ -60,6 +74,8 @@ pub(super) struct Folders {
     readable: Vec<Folder>,
     for_sockets: Vec<Folder>,
     for_logs: Vec<Folder>,
+    /// Empty unless a source has a program to be run.
+    for_programs: Vec<Folder>,
     /// The kernel makes a folder of `/proc` anew, as another one, when it has forgotten it for want
     /// of memory. It forgets none that is open.
     _own_process: Option<File>,
@@ -87,6 +103,7 @@ impl Folders {
             ),
             for_sockets: existing(sockets.chain(folders_in(RUNTIME_DIRECTORY))),
             for_logs: existing(log.chain(folders_in(LOGS_DIRECTORY))),
+            for_programs: existing(programs(settings)),
         }
     }
 
@@ -102,6 +119,7 @@ impl Folders {
             .add_rules(path_beneath_rules(paths(&self.readable), READING))?
             .add_rules(path_beneath_rules(paths(&self.for_sockets), MAKING_SOCKETS))?
             .add_rules(path_beneath_rules(paths(&self.for_logs), LOGGING))?
+            .add_rules(path_beneath_rules(paths(&self.for_programs), EXECUTING))?
             .add_rules(path_beneath_rules(DEVICES, USING_DEVICES))?
             .restrict_self()?;
         Ok(match status.landlock {
@@ -116,15 +134,17 @@ impl Folders {
         })
     }
 
-    /// How many are read, and how many are written to.
-    pub(super) fn counts(&self) -> (usize, usize) {
-        (self.readable.len(), self.for_sockets.len() + self.for_logs.len())
+    /// How many are read, how many are written to, and of how many programs are run.
+    pub(super) fn counts(&self) -> (usize, usize, usize) {
+        let written = self.for_sockets.len() + self.for_logs.len();
+        (self.readable.len(), written, self.for_programs.len())
     }
 
     /// A folder that is read and holds much more than what the relay needs: `/`, or this home.
     pub(super) fn too_wide(&self, home: Option<&Path>) -> Option<&Path> {
         let home = home.and_then(|home| fs::canonicalize(home).ok());
-        let mut paths = self.readable.iter().map(|folder| folder.path.as_path());
+        let read = self.readable.iter().chain(&self.for_programs);
+        let mut paths = read.map(|folder| folder.path.as_path());
         paths.find(|path| *path == Path::new("/") || Some(*path) == home.as_deref())
     }
 
@@ -149,6 +169,15 @@ impl Folders {
         let found = fs::canonicalize(&target).or_else(|_| fs::canonicalize(folder_of(&target)));
         found.is_ok_and(|found| !contain(&self.for_logs, &found))
     }
+}
+
+/// Where programs are run from; nowhere, if no source has any.
+fn programs(settings: &Settings) -> impl Iterator<Item = PathBuf> {
+    let commands: Vec<_> =
+        settings.sources.iter().filter_map(|source| source.approach.token.as_ref()).collect();
+    let own: Vec<_> = commands.iter().flat_map(|command| command.folders()).collect();
+    let system = PROGRAM_FOLDERS.into_iter().map(PathBuf::from);
+    system.filter(move |_| !commands.is_empty()).chain(own)
 }
 
 /// What is read whatever the configuration says.
@@ -226,8 +255,12 @@ impl fmt::Display for Folders {
             if paths.is_empty() { "none".to_owned() } else { paths.join(", ") }
         };
         let (readable, sockets) = (list(&self.readable), list(&self.for_sockets));
-        let logs = list(&self.for_logs);
-        write!(f, "reads in {readable}; makes sockets in {sockets}; logs in {logs}")
+        let (logs, programs) = (list(&self.for_logs), list(&self.for_programs));
+        write!(
+            f,
+            "reads in {readable}; makes sockets in {sockets}; logs in {logs}; runs programs of \
+             {programs}"
+        )
     }
 }
 
@@ -283,6 +316,7 @@ mod tests {
             readable: Vec::new(),
             for_sockets: existing([run.clone()].into_iter()),
             for_logs: existing([run.clone()].into_iter()),
+            for_programs: Vec::new(),
         };
         assert!(!folders.refuse_socket(&run.join("a.sock")) && !folders.refuse_log(&run.join("a")));
         assert!(folders.refuse_socket(&root.join("a.sock")) && folders.refuse_log(&root.join("a")));
@@ -308,6 +342,7 @@ mod tests {
             readable: existing([path.to_owned()].into_iter()),
             for_sockets: Vec::new(),
             for_logs: Vec::new(),
+            for_programs: Vec::new(),
         };
         assert_eq!(reading(Path::new("/")).too_wide(None), Some(Path::new("/")));
         assert_eq!(reading(&root).too_wide(Some(&root)), Some(&*root));
@@ -322,6 +357,7 @@ mod tests {
             readable: existing(system()),
             for_sockets: Vec::new(),
             for_logs: Vec::new(),
+            for_programs: Vec::new(),
         };
         let parent = rustix::process::getppid().unwrap().as_raw_nonzero();
         let other = format!("/proc/{parent}/environ");

@@ -1,6 +1,7 @@
 //! What the process gives up once its endpoints are open: new privileges, and by Landlock all files
-//! but those that it needs from then on. It may execute nothing. Where the kernel does not offer
-//! that, the relay runs without.
+//! but those that it needs from then on. It may execute nothing, unless a source has programs to be
+//! run for it: then those of the system and those in the folders that the commands name. Where the
+//! kernel does not offer that, the relay runs without.
 //!
 //! Landlock confines the thread that asks for it and those that this one starts afterwards. The
 //! loop's thread asks before it starts any other, so all are confined: those that read files and
@@ -56,10 +57,14 @@ impl Sandbox {
         let folders = Folders::of(settings);
         match folders.confine() {
             Ok(Some(abi)) => {
-                let (read, written) = folders.counts();
+                let (read, written, executed) = folders.counts();
+                let programs = match executed {
+                    0 => String::new(),
+                    count => format!(", runs programs of {count}"),
+                };
                 log::info!(
-                    "sandbox: Landlock (ABI {abi}): reads in {read} folders, writes in {written}; \
-                     {privileges}"
+                    "sandbox: Landlock (ABI {abi}): reads in {read} folders, writes in {written}\
+                     {programs}; {privileges}"
                 );
                 log::debug!("sandbox: {folders}");
                 warn_of_too_wide(&folders);
@@ -87,6 +92,16 @@ impl Sandbox {
         Outside::of(files().into_iter().filter(|file| folders.hide(file)))
     }
 
+    /// What may be the matter with a program that has failed, as the end of a sentence.
+    pub(super) fn hint_for_programs(&self) -> &'static str {
+        if self.entered.is_some() {
+            " (programs run inside the sandbox: see `sandbox`; if it was asked for by a reload, \
+             restart veylor)"
+        } else {
+            ""
+        }
+    }
+
     /// The sockets of new settings that are not open yet, and their log, as far as they cannot be
     /// made from inside.
     pub(super) fn unwritable(&self, old: &Settings, new: &Settings) -> Option<Outside> {
@@ -110,6 +125,11 @@ impl Sandbox {
     /// Nothing: all that the system allows can be read.
     pub(super) fn unreadable<Files>(&self, _: impl FnOnce() -> Files) -> Option<Outside> {
         None
+    }
+
+    /// Nothing: programs can do what the system allows.
+    pub(super) fn hint_for_programs(&self) -> &'static str {
+        ""
     }
 
     /// Nothing: all that the system allows can be made.

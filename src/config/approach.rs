@@ -1,0 +1,78 @@
+//! How a source is come by: what is done for a dial besides resolving its name, and on the way.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::problem::{KeyPath, Problems};
+use super::template::{Fillings, Template};
+
+/// The time of a program that makes a token, if nothing is said.
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How a source is come by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Approach {
+    /// The program that makes its token at each dial.
+    pub token: Option<TokenCommand>,
+    /// That program is killed after so long, if something is said of it.
+    pub token_timeout: Option<Duration>,
+    /// The proxy on the way, resolved anew at every dial.
+    pub proxy: Option<Template>,
+}
+
+/// A program that prints a token. `Debug` keeps its arguments to itself: they may be secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TokenCommand {
+    /// Its name, then its arguments.
+    pub argv: Vec<String>,
+}
+
+impl TokenCommand {
+    /// The folders of the files that its words name by an absolute path: the program's own, that of
+    /// its script.
+    pub fn folders(&self) -> impl Iterator<Item = PathBuf> {
+        let words = self.argv.iter().flat_map(|word| word.split_whitespace());
+        let files = words.map(Path::new).filter(|path| path.is_absolute() && path.is_file());
+        files.filter_map(Path::parent).map(Path::to_owned).collect::<Vec<_>>().into_iter()
+    }
+}
+
+impl fmt::Debug for TokenCommand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let program = self.argv.first();
+        f.debug_struct("TokenCommand").field("program", &program).finish_non_exhaustive()
+    }
+}
+
+impl Approach {
+    /// How long the program may take that makes its token.
+    pub fn token_timeout(&self) -> Duration {
+        self.token_timeout.unwrap_or(TOKEN_TIMEOUT)
+    }
+
+    /// What fills holes when no program shall run: a check, a start.
+    pub(super) fn stand_ins(&self) -> Fillings {
+        if self.token.is_some() { Fillings::stand_in() } else { Fillings::default() }
+    }
+
+    /// Adds what is wrong between its values.
+    pub(super) fn check(&self, path: &KeyPath, problems: &mut Problems) {
+        if self.token.is_none()
+            && self.token_timeout.is_some()
+            && !problems.mention(&path.key("token_command"))
+        {
+            problems.add(path.key("token_timeout"), "needs token_command beside it");
+        }
+    }
+
+    /// The keys whose values are others.
+    pub(super) fn changes(&self, new: &Self) -> Vec<&'static str> {
+        let differs = [
+            (self.token != new.token, "token_command"),
+            (self.token_timeout() != new.token_timeout(), "token_timeout"),
+            (self.proxy != new.proxy, "proxy"),
+        ];
+        differs.into_iter().filter(|(differs, _)| *differs).map(|(_, key)| key).collect()
+    }
+}
