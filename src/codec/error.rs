@@ -1,6 +1,7 @@
 //! Why a connection cannot go on.
 
 use std::fmt;
+use std::time::Duration;
 
 /// A peer's mistake. It ends this peer's connection and nothing else.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub enum Error {
         status: u16,
         /// What was wrong, in our words or in its own.
         reason: String,
+        /// How long it wants to be left alone, if it says so.
+        retry_after: Option<Duration>,
     },
     /// The framing broke the rules: close code 1002.
     Protocol(&'static str),
@@ -47,8 +50,12 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused { status, reason } => write!(f, "refused with {status}: {reason}"),
-            Self::NotAccepted { status: 101, reason } => write!(f, "faulty handshake: {reason}"),
-            Self::NotAccepted { status, reason } => write!(f, "answered HTTP {status} {reason}"),
+            Self::NotAccepted { status: 101, reason, .. } => {
+                write!(f, "faulty handshake: {reason}")
+            }
+            Self::NotAccepted { status, reason, .. } => {
+                write!(f, "answered HTTP {status} {reason}")
+            }
             Self::Protocol(reason) => write!(f, "protocol error: {reason}"),
             Self::NotUtf8 => f.write_str("text is not valid UTF-8"),
             Self::TooLarge { size, limit } => {

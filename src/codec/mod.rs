@@ -4,6 +4,7 @@
 //! Encoding for clients happens once per wire: see [`Wire::frame`].
 
 pub mod auth;
+mod date;
 pub mod entrance;
 pub mod error;
 pub mod http;
@@ -182,6 +183,14 @@ impl Codec {
     pub fn user_agent(&self) -> Option<&str> {
         match self {
             Self::WebSocket(codec) => codec.user_agent(),
+            Self::Prefixed(_) | Self::Lines(_) => None,
+        }
+    }
+
+    /// The subprotocol that a source has chosen of those it was offered.
+    pub fn subprotocol(&self) -> Option<&str> {
+        match self {
+            Self::WebSocket(codec) => codec.subprotocol(),
             Self::Prefixed(_) | Self::Lines(_) => None,
         }
     }

@@ -70,7 +70,7 @@ enum Value {
 /// A label's value, escaped.
 struct Escaped<'a>(&'a str);
 
-const SOURCE_METRICS: [Metric<SourceStatus>; 14] = [
+const SOURCE_METRICS: [Metric<SourceStatus>; 15] = [
     gauge("veylor_source_up", "Whether the source is connected.", |source| {
         Value::from(source.stats.state == "open")
     }),
@@ -91,6 +91,11 @@ const SOURCE_METRICS: [Metric<SourceStatus>; 14] = [
         "veylor_source_consecutive_failures",
         "Attempts and connections that failed since one proved stable.",
         |source| Value::Whole(source.stats.failures.into()),
+    ),
+    gauge(
+        "veylor_source_refused",
+        "Whether the source does not want us as we are (401, 403, close code 1008).",
+        |source| Value::from(source.stats.is_refused),
     ),
     counter("veylor_source_received_messages_total", "Messages the source sent.", |source| {
         Value::Whole(source.stats.received_messages)

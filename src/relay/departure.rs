@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use log::Level;
 
 use super::backlog::Backlog;
+use super::backoff::Verdict;
 use super::conn::{Conn, Goodbye, Role, Stage, Wait};
 use super::settings::{ChannelId, OnSourceLoss, SourceId};
 use super::source::State;
@@ -66,6 +67,11 @@ impl<S: Socket> Relay<S> {
             (Error::TooLarge { .. }, Some(Role::Source(_))) => ", see max_message_size",
             _ => "",
         };
+        if let Some(Role::Source(source)) = self.conns.get(key).map(|conn| conn.role) {
+            let (why, verdict) = (format_args!("{error}{limit}"), Verdict::of_error(error));
+            self.lose_source(source, key, verdict, &why, now);
+            return self.linger(key, now + LINGER);
+        }
         let is_refusal =
             matches!(error, Error::Refused { status: 401 | 403 | 404 | 410 | 429, .. });
         let reason = if is_refusal { Reason::Refused } else { Reason::Protocol };
@@ -108,7 +114,8 @@ impl<S: Socket> Relay<S> {
         reason: &CloseReason,
         now: Instant,
     ) {
-        self.lose_source(source, key, &format_args!("closed by the source{reason}"), now);
+        let why = format_args!("closed by the source{reason}");
+        self.lose_source(source, key, Verdict::of_close(reason), &why, now);
         self.linger(key, now + LINGER);
     }
 
@@ -184,7 +191,7 @@ impl<S: Socket> Relay<S> {
                 }
             }
             Role::Client(channel) => self.part_client(key, channel, reason, why),
-            Role::Source(source) => self.lose_source(source, key, why, now),
+            Role::Source(source) => self.lose_source(source, key, Verdict::None, why, now),
         }
     }
 
@@ -228,34 +235,57 @@ impl<S: Socket> Relay<S> {
     }
 
     /// The connection to a source ends; another will be dialled.
-    fn lose_source(&mut self, id: SourceId, key: Key, why: &dyn Display, now: Instant) {
-        if self.sources[id.0].key() != Some(key) {
+    fn lose_source(
+        &mut self,
+        id: SourceId,
+        key: Key,
+        verdict: Verdict,
+        why: &dyn Display,
+        now: Instant,
+    ) {
+        let source = &mut self.sources[id.0];
+        if source.key() != Some(key) {
             return;
         }
-        if self.sources[id.0].open_key().is_none() {
-            self.fail_source(id, &format_args!("cannot open ({why})"), now);
-            return;
+        let was_open = source.open_key().is_some();
+        let what = match (verdict, was_open) {
+            (Verdict::Refuses, _) => format!("refused ({why}): check its token or headers"),
+            (Verdict::None | Verdict::Restarts | Verdict::IsBusy(_), true) => {
+                format!("lost ({why})")
+            }
+            (Verdict::None | Verdict::Restarts | Verdict::IsBusy(_), false) => {
+                format!("cannot open ({why})")
+            }
+        };
+        if !was_open {
+            return self.fail_source(id, verdict, &what, now);
         }
-        self.sources[id.0].down_since = Some(now);
+        source.down_since = Some(now);
         self.tell_clients_of_loss(id, now);
         match self.sources[id.0].take_unsent() {
-            0 => self.fail_source(id, &format_args!("lost ({why})"), now),
+            0 => self.fail_source(id, verdict, &what, now),
             unsent => {
-                let what = format_args!("lost ({why}), {unsent} messages of clients were unsent");
-                self.fail_source(id, &what, now);
+                let what = format_args!("{what}, {unsent} messages of clients were unsent");
+                self.fail_source(id, verdict, &what, now);
             }
         }
     }
 
     /// A source's attempt or connection has ended; `what` says so in the log.
-    pub(super) fn fail_source(&mut self, id: SourceId, what: &dyn Display, now: Instant) {
+    pub(super) fn fail_source(
+        &mut self,
+        id: SourceId,
+        verdict: Verdict,
+        what: &dyn Display,
+        now: Instant,
+    ) {
         if self.ending.is_some() {
             return;
         }
         let source = &mut self.sources[id.0];
         let name = source.settings.name.clone();
         source.last_error = Some(what.to_string());
-        if let Some(wait) = source.fail(now) {
+        if let Some(wait) = source.fail(verdict, now) {
             source.enter(State::Waiting(now + wait), now);
             // The first of a row is news, also to who does not want to hear of each attempt.
             let level = if source.backoff.failures() <= 1 { Level::Warn } else { Level::Info };

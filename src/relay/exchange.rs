@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Instant;
 
+use super::backoff::Verdict;
 use super::conn::{Conn, Role, Stage, Wait};
 use super::settings::{ChannelId, SourceId};
 use super::source::{Held, State};
@@ -322,13 +323,16 @@ impl<S: Socket> Relay<S> {
         for channel in &source.channels {
             self.channels[channel.0].begin(id, now);
         }
+        source.verdict = Verdict::None;
         let name = &source.settings.name;
+        let chosen = conn.codec.subprotocol().map(|chosen| format!(", subprotocol {chosen}"));
+        let (peer, chosen) = (conn.peer, chosen.unwrap_or_default());
         match source.down_since.take() {
-            None => log::info!("source {name}: connected ({})", conn.peer),
+            None => log::info!("source {name}: connected ({peer}{chosen})"),
             Some(since) => {
                 let seconds = now.saturating_duration_since(since).as_secs_f64();
                 // As loud as its loss was.
-                log::warn!("source {name}: connected again ({}) after {seconds:.1} s", conn.peer);
+                log::warn!("source {name}: connected again ({peer}{chosen}) after {seconds:.1} s");
             }
         }
         let dropped = std::mem::take(&mut source.dropped_messages);

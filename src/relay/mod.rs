@@ -7,7 +7,7 @@
 
 mod arrival;
 pub mod backlog;
-mod backoff;
+pub mod backoff;
 mod channel;
 mod conn;
 mod crowd;
@@ -30,6 +30,7 @@ use std::collections::VecDeque;
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
+use self::backoff::Verdict;
 use self::channel::Channel;
 use self::conn::{Conn, Goodbye, Paces, Patience, Stage, Tally};
 pub use self::conn::{Peer, Role};
@@ -231,7 +232,8 @@ impl<S: Socket> Relay<S> {
     /// Learns that the dial it asked for led to no connection.
     pub fn dial_failed(&mut self, source: SourceId, why: &dyn Display, now: Instant) {
         if self.sources[source.0].state == State::Dialing {
-            self.fail_source(source, &format_args!("cannot connect ({why})"), now);
+            let what = format_args!("cannot connect ({why})");
+            self.fail_source(source, Verdict::None, &what, now);
         }
     }
 

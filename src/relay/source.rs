@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::backoff::Backoff;
+use super::backoff::{Backoff, Verdict};
 use super::settings::{ChannelId, SourceSettings};
 use crate::codec::{Kind, Message};
 use crate::reactor::table::Key;
@@ -49,6 +49,8 @@ pub(super) struct Source {
     /// Why it was lost, or not reached, the last time.
     pub(super) last_error: Option<String>,
     pub(super) backoff: Backoff,
+    /// What it let know as it was lost the last time.
+    pub(super) verdict: Verdict,
     /// Whether the connection of now has delivered a message.
     pub(super) has_delivered: bool,
     /// A message for which a channel has no room. While there is one the source is not read.
@@ -118,6 +120,7 @@ impl Source {
             state_since: None,
             down_since: None,
             last_error: None,
+            verdict: Verdict::None,
             has_delivered: false,
             held: None,
             waiting: Vec::new(),
@@ -132,7 +135,7 @@ impl Source {
     /// Takes new settings on; the failures so far still count.
     pub(super) fn adopt(&mut self, settings: SourceSettings, now: Instant) {
         self.backoff.adopt(&settings);
-        if let State::Waiting(until) = self.state {
+        if let (State::Waiting(until), Verdict::None) = (self.state, self.verdict) {
             self.state = State::Waiting(until.min(now + self.backoff.longest()));
         }
         self.settings = settings;
@@ -155,6 +158,11 @@ impl Source {
             State::Opening(key) | State::Open { key, .. } => Some(key),
             State::Dialing | State::Waiting(_) | State::GivenUp | State::Removed => None,
         }
+    }
+
+    /// Whether it does not want us as we are, as far as is known.
+    pub(super) fn is_refused(&self) -> bool {
+        self.verdict == Verdict::Refuses && self.open_key().is_none()
     }
 
     /// When it is dialled again, if it waits for that.
@@ -221,7 +229,7 @@ impl Source {
     }
 
     /// The wait before the next dial, after the connection or the attempt of now has failed.
-    pub(super) fn fail(&mut self, now: Instant) -> Option<Duration> {
+    pub(super) fn fail(&mut self, verdict: Verdict, now: Instant) -> Option<Duration> {
         if let State::Open { since, .. } = self.state
             && self.has_delivered
             && now.saturating_duration_since(since) >= STABLE_AFTER
@@ -229,7 +237,8 @@ impl Source {
             self.backoff.reset();
         }
         self.has_delivered = false;
-        self.backoff.fail()
+        self.verdict = verdict;
+        self.backoff.fail(verdict)
     }
 }
 

@@ -33,6 +33,12 @@ pub struct SourceStats {
     pub failures: u32,
     /// Why it was lost, or not reached, the last time.
     pub last_error: Option<String>,
+    /// Whether it does not want us as we are: 401, 403, close code 1008.
+    #[serde(default)]
+    pub is_refused: bool,
+    /// The subprotocol that it has chosen, if it has one.
+    #[serde(default)]
+    pub subprotocol: Option<String>,
     /// Messages it sent.
     pub received_messages: u64,
     /// Their payload bytes.
@@ -206,6 +212,8 @@ impl<S: Socket> Relay<S> {
             connects: tally.connects,
             failures: source.backoff.failures(),
             last_error: source.last_error.clone(),
+            is_refused: source.is_refused(),
+            subprotocol: conn.and_then(|conn| conn.codec.subprotocol()).map(str::to_owned),
             received_messages: tally.received_messages,
             received_bytes: tally.received_bytes,
             largest_bytes: tally.largest_bytes,

@@ -1,6 +1,8 @@
 //! What a dial asks of the machine before it leaves: programs, proxies, ways out.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
@@ -84,4 +86,47 @@ fn check_runs_no_program_and_knows_where_a_token_belongs() {
         let (code, said) = checked(&format!("token_command: {wrong}"));
         assert!(code == 2 && said.contains("token_command: expected a program and"), "{said}");
     }
+}
+
+#[test]
+fn refusal_is_named_as_such_and_the_subprotocol_of_the_source_is_shown() {
+    let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
+    let socket = folder.join("admin.sock");
+    let config = feed(
+        &service.url(),
+        &port,
+        "subprotocols: [v2.json, v1.json]\nheaders: {Cookie: \"a=1; b=2\"}",
+    ) + &format!("admin: {{unix_socket_path: {}}}\n", socket.display());
+    let program = Program::run(&folder, &(config + QUICK));
+    let refused = service.accept_stream();
+    answer(refused, "HTTP/1.1 401 Unauthorized");
+    program.wait_for(
+        "[WARN] source feed: refused (answered HTTP 401 Unauthorized): check its token or headers, \
+         redial in 6",
+    );
+    let ask = |command: &str| {
+        let arguments = [command, "--json", "--socket", "admin.sock"];
+        let (code, said, problems) = ended(veylor(&folder).args(arguments));
+        assert_eq!(code, 0, "{problems}");
+        said
+    };
+    assert!(ask("status").contains("\"is_refused\":true"), "{}", ask("status"));
+    let (code, ..) = ended(veylor(&folder).args(["redial", "feed", "--socket", "admin.sock"]));
+    assert_eq!(code, 0);
+    let source = Peer::accept(service.accept_stream(), Some("v1.json"));
+    assert_eq!(source.header("Cookie"), Some("a=1; b=2"));
+    program.wait_for(", subprotocol v1.json)");
+    assert!(ask("status").contains("\"subprotocol\":\"v1.json\""), "{}", ask("status"));
+}
+
+/// Reads the relay's request and answers it with a head of these lines.
+fn answer(mut stream: TcpStream, lines: &str) -> String {
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        request.extend(byte);
+    }
+    stream.write_all(format!("{lines}\r\n\r\n").as_bytes()).unwrap();
+    String::from_utf8(request).unwrap()
 }

@@ -40,8 +40,8 @@ fn log_has_no_secret_whatever_becomes_of_a_source() {
     let count = stream.read(&mut request).unwrap();
     let request = String::from_utf8_lossy(&request[..count]).into_owned();
     assert_eq!(request.matches("s3cret").count(), 4, "{request}");
-    stream.write_all(b"HTTP/1.1 401 Unauthorized\r\n\r\n").unwrap();
-    program.wait_for("answered HTTP 401");
+    stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+    program.wait_for("answered HTTP 400");
     drop(stream);
     // Garbage.
     service.accept_stream().write_all(b"\x15\x03\x01 no HTTP at all\r\n\r\n").unwrap();

@@ -7,6 +7,7 @@ mod bad_input;
 mod broadcast;
 mod forward;
 mod life;
+mod manners;
 mod peer;
 mod pipe;
 mod reload;

@@ -28,11 +28,13 @@ pub(crate) struct SourcePeer {
     pub(crate) is_reading: bool,
     pub(crate) seen: Vec<String>,
     pub(crate) kept: Vec<Message>,
+    /// Its answer, if it does not agree.
+    refusal: Option<String>,
 }
 
 impl SourcePeer {
     /// A source that somebody has connected to.
-    pub(crate) fn new(pipe: Pipe) -> Self {
+    pub(crate) fn new(pipe: Pipe, refusal: Option<String>) -> Self {
         Self {
             pipe,
             socket: None,
@@ -40,6 +42,7 @@ impl SourcePeer {
             is_reading: true,
             seen: Vec::new(),
             kept: Vec::new(),
+            refusal,
         }
     }
 
@@ -49,7 +52,13 @@ impl SourcePeer {
             self.request.extend(self.pipe.take_all());
             let is_whole = self.request.ends_with(b"\r\n\r\n");
             if is_whole {
-                self.answer();
+                match self.refusal.take() {
+                    Some(refusal) => {
+                        self.pipe.write_all(refusal.as_bytes()).unwrap();
+                        self.request.clear();
+                    }
+                    None => self.answer(),
+                }
             }
             return is_whole;
         };

@@ -34,6 +34,8 @@ pub(crate) struct World {
     pub(crate) is_up: bool,
     /// When they were dialled.
     pub(crate) dials: Vec<Duration>,
+    /// What sources answer instead of agreeing.
+    pub(crate) refusal: Option<String>,
     accepts_nobody: bool,
 }
 
@@ -96,6 +98,7 @@ impl World {
             sources: Vec::new(),
             is_up: false,
             dials: Vec::new(),
+            refusal: None,
             accepts_nobody: false,
         }
     }
@@ -430,7 +433,7 @@ impl World {
                     if self.sources.len() <= id.0 {
                         self.sources.resize_with(id.0 + 1, || None);
                     }
-                    self.sources[id.0] = Some(SourcePeer::new(far));
+                    self.sources[id.0] = Some(SourcePeer::new(far, self.refusal.clone()));
                 } else {
                     self.relay.dial_failed(id, &"unreachable", self.now);
                 }

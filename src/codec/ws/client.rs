@@ -1,13 +1,14 @@
 //! The opening handshake as a client (RFC 6455, section 4.1).
 
 use std::fmt;
+use std::time::Duration;
 
-use httparse::{Response, Status};
+use httparse::{Header, Response, Status};
 use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
 
-use crate::codec::Error;
 use crate::codec::http::{MAX_HEAD_BYTES, MAX_HEADERS, has_token, header};
+use crate::codec::{Error, date};
 use crate::reactor::inbox::Inbox;
 use crate::reactor::outbox::Outbox;
 
@@ -39,6 +40,21 @@ pub(super) struct Expected {
     /// What we have told the source that must not come into the log by its mouth.
     secrets: Vec<String>,
 }
+
+/// What has come of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verified {
+    /// The response has not come whole.
+    NotYet,
+    /// Messages may pass.
+    Opened {
+        /// What the source has chosen of what it was offered.
+        subprotocol: Chosen,
+    },
+}
+
+/// A subprotocol, if one was chosen.
+type Chosen = Option<Box<str>>;
 
 impl Request {
     /// Owes the request. Says what the response must be.
@@ -90,21 +106,23 @@ impl fmt::Debug for Request {
 }
 
 impl Expected {
-    /// Verifies the response as soon as it is all there. Says whether the connection is open now.
-    pub(super) fn verify(&self, inbox: &mut Inbox) -> Result<bool, Error> {
-        let Some(head_bytes) = self.understand(inbox.bytes())? else { return Ok(false) };
+    /// Verifies the response as soon as it is all there.
+    pub(super) fn verify(&self, inbox: &mut Inbox) -> Result<Verified, Error> {
+        let Some((head_bytes, subprotocol)) = self.understand(inbox.bytes())? else {
+            return Ok(Verified::NotYet);
+        };
         inbox.take(head_bytes);
-        Ok(true)
+        Ok(Verified::Opened { subprotocol })
     }
 
-    fn understand(&self, bytes: &[u8]) -> Result<Option<usize>, Error> {
+    fn understand(&self, bytes: &[u8]) -> Result<Option<(usize, Chosen)>, Error> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut response = Response::new(&mut headers);
         let head = &bytes[..bytes.len().min(MAX_HEAD_BYTES)];
         match response.parse(head) {
-            Ok(Status::Complete(head_bytes)) => {
-                self.agrees(&response, &bytes[head_bytes..]).map(|()| Some(head_bytes))
-            }
+            Ok(Status::Complete(head_bytes)) => self
+                .agrees(&response, &bytes[head_bytes..])
+                .map(|chosen| Some((head_bytes, chosen))),
             Ok(Status::Partial) if head.len() == MAX_HEAD_BYTES => {
                 Err(faulty("its head is above 16 KiB"))
             }
@@ -114,12 +132,14 @@ impl Expected {
         }
     }
 
-    fn agrees(&self, response: &Response<'_, '_>, body: &[u8]) -> Result<(), Error> {
+    /// The subprotocol that was chosen, if the response is what it must be.
+    fn agrees(&self, response: &Response<'_, '_>, body: &[u8]) -> Result<Option<Box<str>>, Error> {
         let headers = &*response.headers;
         let status = response.code.unwrap_or_default();
         if status != 101 {
             let reason = self.own_words(response, body);
-            return Err(Error::NotAccepted { status, reason });
+            let retry_after = retry_after(headers);
+            return Err(Error::NotAccepted { status, reason, retry_after });
         }
         if !has_token(headers, "Upgrade", "websocket") {
             return Err(faulty("no Upgrade: websocket"));
@@ -133,13 +153,10 @@ impl Expected {
         if header(headers, "Sec-WebSocket-Extensions").is_some_and(|value| !value.is_empty()) {
             return Err(faulty("an extension that was not offered"));
         }
-        match header(headers, "Sec-WebSocket-Protocol") {
-            Some(agreed)
-                if !self.subprotocols.iter().any(|offered| offered.as_bytes() == agreed) =>
-            {
-                Err(faulty("a subprotocol that was not offered"))
-            }
-            Some(_) | None => Ok(()),
+        let Some(chosen) = header(headers, "Sec-WebSocket-Protocol") else { return Ok(None) };
+        match self.subprotocols.iter().find(|offered| offered.as_bytes() == chosen) {
+            Some(offered) => Ok(Some(offered.as_str().into())),
+            None => Err(faulty("a subprotocol that was not offered")),
         }
     }
 }
@@ -179,6 +196,19 @@ impl fmt::Debug for Expected {
     }
 }
 
+/// How long a source wants to be left alone: seconds, or a date, which its own `Date` is taken
+/// from, so that our clocks need not agree (RFC 9110, section 10.2.3).
+fn retry_after(headers: &[Header<'_>]) -> Option<Duration> {
+    let wanted = std::str::from_utf8(header(headers, "Retry-After")?).ok()?;
+    if wanted.bytes().all(|byte| byte.is_ascii_digit()) {
+        // Digits that are no number are too many.
+        return Some(Duration::from_secs(wanted.parse().unwrap_or(u64::MAX)));
+    }
+    let date = std::str::from_utf8(header(headers, "Date")?).ok()?;
+    let seconds = date::seconds(wanted)?.saturating_sub(date::seconds(date)?);
+    Some(Duration::from_secs(u64::try_from(seconds).unwrap_or_default()))
+}
+
 /// A URL without user, password and query.
 fn redacted(url: &[u8]) -> &[u8] {
     let end = url.iter().position(|byte| *byte == b'?').unwrap_or(url.len());
@@ -192,7 +222,7 @@ fn redacted(url: &[u8]) -> &[u8] {
 }
 
 fn faulty(reason: &str) -> Error {
-    Error::NotAccepted { status: 101, reason: reason.to_owned() }
+    Error::NotAccepted { status: 101, reason: reason.to_owned(), retry_after: None }
 }
 
 #[cfg(test)]
@@ -204,13 +234,17 @@ mod tests {
         Expected { accept: "right".into(), subprotocols, secrets: Vec::new() }
     }
 
-    fn verified(response: &str) -> Result<bool, Error> {
+    fn opened() -> Verified {
+        Verified::Opened { subprotocol: Some("v1".into()) }
+    }
+
+    fn verified(response: &str) -> Result<Verified, Error> {
         let mut inbox = Inbox::default();
-        let mut result = Ok(false);
+        let mut result = Ok(Verified::NotYet);
         for byte in response.bytes() {
             inbox.push(&[byte]);
             result = expected().verify(&mut inbox);
-            if result != Ok(false) {
+            if result != Ok(Verified::NotYet) {
                 break;
             }
         }
@@ -225,14 +259,14 @@ mod tests {
         let mut inbox = Inbox::default();
         inbox.push(RESPONSE.as_bytes());
         inbox.push(b"\x81\x02hi");
-        assert_eq!(expected().verify(&mut inbox), Ok(true));
+        assert_eq!(expected().verify(&mut inbox), Ok(opened()));
         assert_eq!(inbox.bytes(), b"\x81\x02hi");
     }
 
     #[test]
     fn faulty_responses_are_refused() {
         let refused = |from, to| verified(&RESPONSE.replace(from, to)).is_err();
-        assert_eq!(verified(RESPONSE), Ok(true));
+        assert_eq!(verified(RESPONSE), Ok(opened()));
         assert!(refused("right", "wrong"));
         assert!(refused("WebSocket\r", "h2c\r"));
         assert!(refused("upgrade", "close"));
@@ -270,6 +304,27 @@ mod tests {
         let said = "answered HTTP 301 Moved (Location: wss://new.example/; it is not followed, put \
                     it into the url) \"gonethere\"";
         assert_eq!(error.to_string(), said);
+    }
+
+    #[test]
+    fn patience_that_is_asked_for_is_understood_as_seconds_and_as_a_date() {
+        let asked = |headers: &str| {
+            let answer = format!("HTTP/1.1 503 Busy\r\n{headers}\r\n");
+            let Error::NotAccepted { retry_after, .. } = verified(&answer).unwrap_err() else {
+                panic!("not an answer");
+            };
+            retry_after.map(|wait| wait.as_secs())
+        };
+        assert_eq!(asked("Retry-After: 120\r\n"), Some(120));
+        assert_eq!(asked("Retry-After: 99999999999999999999999\r\n"), Some(u64::MAX));
+        assert_eq!(asked(""), None);
+        assert_eq!(asked("Retry-After: soon\r\nDate: Wed, 21 Oct 2015 07:28:00 GMT\r\n"), None);
+        let date = "Retry-After: Wed, 21 Oct 2015 07:28:30 GMT\r\n";
+        assert_eq!(asked(date), None);
+        let later = format!("{date}Date: Wed, 21 Oct 2015 07:27:00 GMT\r\n");
+        assert_eq!(asked(&later), Some(90));
+        let past = format!("{date}Date: Thu, 22 Oct 2015 07:27:00 GMT\r\n");
+        assert_eq!(asked(&past), Some(0));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 pub use client::Request;
+use client::Verified;
 pub use server::{Asked, Closed, Policy};
 use tungstenite::protocol::frame::coding::Control;
 
@@ -39,6 +40,8 @@ pub struct Codec {
     phase: Phase,
     decoder: Decoder,
     user_agent: Option<Box<str>>,
+    /// What a source has chosen.
+    subprotocol: Option<Box<str>>,
     grant: Option<Arc<Grant>>,
     /// How the client wants its messages.
     wire: Wire,
@@ -70,6 +73,7 @@ impl Codec {
             phase: Phase::Accepting,
             decoder: Decoder::new(Side::Server, max_message_size),
             user_agent: None,
+            subprotocol: None,
             grant: None,
             wire: Wire::WebSocket,
             masks: None,
@@ -82,6 +86,7 @@ impl Codec {
             phase: Phase::Dialing(Box::new(request.begin(outbox))),
             decoder: Decoder::new(Side::Client, max_message_size),
             user_agent: None,
+            subprotocol: None,
             grant: None,
             wire: Wire::WebSocket,
             masks: Some(Box::default()),
@@ -90,6 +95,10 @@ impl Codec {
 
     pub(super) fn set_max_message_size(&mut self, max_message_size: usize) {
         self.decoder.set_max_message_size(max_message_size);
+    }
+
+    pub(super) fn subprotocol(&self) -> Option<&str> {
+        self.subprotocol.as_deref()
     }
 
     pub(super) fn user_agent(&self) -> Option<&str> {
@@ -173,7 +182,14 @@ impl Codec {
             },
             Phase::Dialing(expected) => {
                 let verified = expected.verify(inbox);
-                self.opened(verified)
+                let is_opened = verified.map(|verified| match verified {
+                    Verified::NotYet => false,
+                    Verified::Opened { subprotocol } => {
+                        self.subprotocol = subprotocol;
+                        true
+                    }
+                });
+                self.opened(is_opened)
             }
             Phase::Open | Phase::CloseSent => self.poll_frames(inbox, outbox),
             Phase::Streaming => {
