@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use super::problem::{KeyPath, Problems};
 use super::template::{Fillings, Template};
+use crate::net::dial::Exit;
+use crate::net::proxy::Proxy;
 
 /// The time of a program that makes a token, if nothing is said.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -19,6 +21,10 @@ pub struct Approach {
     pub token_timeout: Option<Duration>,
     /// The proxy on the way, resolved anew at every dial.
     pub proxy: Option<Template>,
+    /// Where its connections leave this machine.
+    pub exit: Option<Exit>,
+    /// How long what was sent may be unacknowledged; `None`: as the system likes, minutes.
+    pub tcp_user_timeout: Option<Duration>,
 }
 
 /// A program that prints a token. `Debug` keeps its arguments to itself: they may be secret.
@@ -51,6 +57,13 @@ impl Approach {
         self.token_timeout.unwrap_or(TOKEN_TIMEOUT)
     }
 
+    /// The proxy of this moment. Reads files, so it may block.
+    pub fn proxy(&self, fillings: &Fillings) -> Result<Option<Proxy>, String> {
+        let Some(template) = &self.proxy else { return Ok(None) };
+        let text = template.resolve_with(fillings).map_err(|error| error.to_string())?;
+        Proxy::parse(&text).map(Some).map_err(|error| error.to_string())
+    }
+
     /// What fills holes when no program shall run: a check, a start.
     pub(super) fn stand_ins(&self) -> Fillings {
         if self.token.is_some() { Fillings::stand_in() } else { Fillings::default() }
@@ -64,6 +77,9 @@ impl Approach {
         {
             problems.add(path.key("token_timeout"), "needs token_command beside it");
         }
+        if let Err(why) = self.proxy(&self.stand_ins()) {
+            problems.add(path.key("proxy"), why);
+        }
     }
 
     /// The keys whose values are others.
@@ -72,6 +88,8 @@ impl Approach {
             (self.token != new.token, "token_command"),
             (self.token_timeout() != new.token_timeout(), "token_timeout"),
             (self.proxy != new.proxy, "proxy"),
+            (self.exit != new.exit, "bind"),
+            (self.tcp_user_timeout != new.tcp_user_timeout, "tcp_user_timeout"),
         ];
         differs.into_iter().filter(|(differs, _)| *differs).map(|(_, key)| key).collect()
     }

@@ -13,7 +13,7 @@ use super::{Letter, token};
 use crate::codec::ws::Request;
 use crate::config::settings::Source;
 use crate::config::target::Target;
-use crate::net::dial::Dialer;
+use crate::net::dial::{DialError, Dialer, Way};
 use crate::net::resolver;
 use crate::net::stream::Stream;
 use crate::net::tls::TlsConnector;
@@ -68,6 +68,7 @@ pub struct Resolved {
     url: WsUrl,
     request: Request,
     addresses: Vec<SocketAddr>,
+    way: Way,
     tls: Option<TlsConnector>,
 }
 
@@ -142,8 +143,18 @@ impl Dialing {
         match resolved {
             Ok(resolved) => {
                 let source = &self.sources[id.0];
-                log::debug!("source {}: dialing {}", source.relay.name, source.url.redacted_url());
-                self.dialer.start(id, resolved.addresses.clone(), now);
+                let (name, url) = (&source.relay.name, source.url.redacted_url());
+                match &resolved.way.tunnel {
+                    None => log::debug!("source {name}: dialing {url}"),
+                    Some(tunnel) => {
+                        log::debug!(
+                            "source {name}: dialing {url} through proxy {}",
+                            tunnel.proxy()
+                        );
+                    }
+                }
+                let (addresses, way) = (resolved.addresses.clone(), resolved.way.clone());
+                self.dialer.start(id, addresses, way, now);
                 self.stages[id.0] = Stage::Connecting(resolved);
                 None
             }
@@ -188,8 +199,8 @@ impl Dialing {
     /// Goes on with what is due. The next dial that has failed, and why.
     pub(super) fn poll(&mut self, registry: &Registry, now: Instant) -> Option<(SourceId, String)> {
         if let Some((source, error)) = self.dialer.poll(registry, now) {
-            self.stages[source.0] = Stage::Idle;
-            return Some((source, error.to_string()));
+            let stage = std::mem::replace(&mut self.stages[source.0], Stage::Idle);
+            return Some((source, failure(&stage, &error)));
         }
         let is_late =
             |stage: &Stage| matches!(stage, Stage::Resolving { until, .. } if *until <= now);
@@ -238,14 +249,16 @@ fn reach(source: &Source, sandbox: &Sandbox) -> Result<Box<Resolved>, String> {
     let fillings =
         token::fillings(&source.approach).map_err(|why| why + sandbox.hint_for_programs())?;
     let Target { url, headers } = source.target(&fillings).map_err(|error| error.to_string())?;
-    let addresses = resolver::resolve(url.host(), url.port()).map_err(|error| {
-        // The system says twice what failed.
-        let cause = error.to_string();
-        let cause = cause.trim_start_matches("failed to lookup address information: ");
-        format!("cannot resolve {}: {cause}", url.host())
-    })?;
+    let approach = &source.approach;
+    let proxy = approach.proxy(&fillings).map_err(|why| format!("proxy: {why}"))?;
+    let tunnel = proxy.as_ref().map(|proxy| proxy.tunnel(url.host(), url.port()));
+    let addresses = match &proxy {
+        Some(proxy) => addresses(proxy.host(), proxy.port())?,
+        None => addresses(url.host(), url.port())?,
+    };
     Ok(Box::new(Resolved {
         addresses,
+        way: Way { exit: approach.exit.clone(), user_timeout: approach.tcp_user_timeout, tunnel },
         tls: connector(source, &url)?,
         request: Request {
             path_and_query: url.path_and_query().to_owned(),
@@ -255,6 +268,30 @@ fn reach(source: &Source, sandbox: &Sandbox) -> Result<Box<Resolved>, String> {
         },
         url,
     }))
+}
+
+fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    resolver::resolve(host, port).map_err(|error| {
+        // The system says twice what failed.
+        let cause = error.to_string();
+        let cause = cause.trim_start_matches("failed to lookup address information: ");
+        format!("cannot resolve {host}: {cause}")
+    })
+}
+
+/// Why a dial has failed; a proxy that was not reached is named.
+fn failure(stage: &Stage, error: &DialError) -> String {
+    let why = error.to_string();
+    match (stage, error) {
+        (Stage::Connecting(resolved), DialError::Failed(..) | DialError::TimedOut) => {
+            match resolved.way.tunnel.as_ref().map(|tunnel| tunnel.proxy().to_string()) {
+                Some(proxy) if why.starts_with(&proxy) => format!("proxy {why}"),
+                Some(proxy) => format!("proxy {proxy}: {why}"),
+                None => why,
+            }
+        }
+        (_, _) => why,
+    }
 }
 
 fn connector(source: &Source, url: &WsUrl) -> Result<Option<TlsConnector>, String> {

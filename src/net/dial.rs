@@ -1,14 +1,18 @@
-//! Connecting: every address of a name is tried, IPv6 and IPv4 raced (RFC 8305).
+//! Connecting: every address of a name is tried, IPv6 and IPv4 raced (RFC 8305), and if it is a
+//! proxy's, the proxy asked to connect on.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry};
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
 
+use super::proxy::Tunnel;
 use crate::reactor::table::{Key, Table};
 use crate::reactor::target::Target;
 
@@ -24,11 +28,35 @@ pub struct Dialer<T> {
     dials: Vec<Dial<T>>,
 }
 
+/// How a dial leaves this machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Way {
+    /// Where from; `None`: as the system thinks best.
+    pub exit: Option<Exit>,
+    /// The system ends a connection whose bytes were not acknowledged for so long (RFC 5482).
+    pub user_timeout: Option<Duration>,
+    /// What is said to a proxy, if the addresses are a proxy's.
+    pub tunnel: Option<Tunnel>,
+}
+
+/// Where connections leave this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// From an address of it.
+    Address(IpAddr),
+    /// By a network interface of it, such as `eth0`.
+    Interface(String),
+}
+
 /// Why nothing was reached.
 #[derive(Debug)]
 pub enum DialError {
     /// The name has no address.
     NoAddress,
+    /// The name has no address of the kind of this one, from which it should be reached.
+    NoneFrom(IpAddr),
+    /// The proxy was reached, and says no, in these words.
+    Proxy(String),
     /// No address answered in time.
     TimedOut,
     /// The last address to fail, and how.
@@ -38,11 +66,12 @@ pub enum DialError {
 #[derive(Debug)]
 struct Dial<T> {
     tag: T,
+    way: Way,
     untried: VecDeque<SocketAddr>,
     running: usize,
     next_at: Instant,
     until: Instant,
-    last_error: Option<(SocketAddr, io::Error)>,
+    last_error: Option<DialError>,
 }
 
 #[derive(Debug)]
@@ -50,6 +79,8 @@ struct Attempt<T> {
     tag: T,
     address: SocketAddr,
     stream: TcpStream,
+    /// What is being said to the proxy, once it was reached.
+    tunnel: Option<Tunnel>,
 }
 
 impl<T: Copy + Eq> Dialer<T> {
@@ -59,15 +90,24 @@ impl<T: Copy + Eq> Dialer<T> {
     }
 
     /// Begins to dial; a dial for the same is given up.
-    pub fn start(&mut self, tag: T, addresses: Vec<SocketAddr>, now: Instant) {
+    pub fn start(&mut self, tag: T, addresses: Vec<SocketAddr>, way: Way, now: Instant) {
         self.cancel(tag);
+        let mut untried = VecDeque::from(addresses);
+        let mut last_error = None;
+        if let Some(Exit::Address(exit)) = way.exit
+            && !untried.is_empty()
+        {
+            untried.retain(|address| address.is_ipv4() == exit.is_ipv4());
+            last_error = Some(DialError::NoneFrom(exit)).filter(|_| untried.is_empty());
+        }
         self.dials.push(Dial {
             tag,
-            untried: addresses.into(),
+            way,
+            untried,
             running: 0,
             next_at: now,
             until: now + CONNECT_TIMEOUT,
-            last_error: None,
+            last_error,
         });
     }
 
@@ -77,25 +117,49 @@ impl<T: Copy + Eq> Dialer<T> {
         self.drop_attempts(tag);
     }
 
-    /// Learns that an attempt's socket is ready: it has connected, or failed. The connection, whom
-    /// it is for and where it leads; it is registered under a token of the dialer's.
+    /// Learns that an attempt's socket is ready: it has connected, failed, or heard of its proxy. The
+    /// connection, whom it is for and where it leads; it is registered under a token of the dialer's.
     pub fn ready(&mut self, key: Key, now: Instant) -> Option<(T, TcpStream, SocketAddr)> {
-        let attempt = self.attempts.get(key)?;
-        match outcome(&attempt.stream) {
+        let attempt = self.attempts.get_mut(key)?;
+        let (tag, address) = (attempt.tag, attempt.address);
+        if attempt.tunnel.is_none() {
+            match outcome(&attempt.stream) {
+                Ok(false) => return None,
+                Ok(true) => self.reached(key),
+                Err(error) => {
+                    self.attempts.remove(key);
+                    self.failed(tag, DialError::Failed(address, error), now);
+                    return None;
+                }
+            }
+        }
+        let Attempt { tunnel, stream, .. } = self.attempts.get_mut(key)?;
+        match tunnel.as_mut().map_or(Ok(true), |tunnel| tunnel.step(stream)) {
             Ok(false) => None,
             Ok(true) => {
-                let Attempt { tag, address, stream } = self.attempts.remove(key)?;
+                let stream = self.attempts.remove(key)?.stream;
                 self.cancel(tag);
-                // Without it, small messages wait for the acknowledgement of those before.
-                let _ = stream.set_nodelay(true);
                 Some((tag, stream, address))
             }
-            Err(error) => {
-                let Attempt { tag, address, .. } = self.attempts.remove(key)?;
-                self.failed(tag, address, error, now);
+            Err(why) => {
+                self.attempts.remove(key);
+                self.failed(tag, DialError::Proxy(why), now);
                 None
             }
         }
+    }
+
+    /// An attempt has connected: the others are given up. If that is a proxy, it is spoken to.
+    fn reached(&mut self, key: Key) {
+        let Some(winner) = self.attempts.get_mut(key) else { return };
+        // Without it, small messages wait for the acknowledgement of those before.
+        let _ = winner.stream.set_nodelay(true);
+        let tag = winner.tag;
+        let Some(dial) = self.dials.iter_mut().find(|dial| dial.tag == tag) else { return };
+        winner.tunnel.clone_from(&dial.way.tunnel);
+        dial.untried.clear();
+        dial.running = 1;
+        self.drop_attempts_but(tag, Some(key));
     }
 
     /// Begins the attempts that are due. The next dial that has ended without a connection.
@@ -112,12 +176,11 @@ impl<T: Copy + Eq> Dialer<T> {
         let place = self.dials.iter().position(ended)?;
         let Dial { tag, last_error, .. } = self.dials.swap_remove(place);
         let timed_out = self.drop_attempts(tag);
-        let error = match last_error {
-            _ if timed_out => DialError::TimedOut,
-            Some((address, error)) => DialError::Failed(address, error),
-            None => DialError::NoAddress,
-        };
-        Some((tag, error))
+        let error = last_error.filter(|_| !timed_out);
+        Some((
+            tag,
+            error.unwrap_or(if timed_out { DialError::TimedOut } else { DialError::NoAddress }),
+        ))
     }
 
     /// When [`Self::poll`] has something to do at the latest.
@@ -130,8 +193,8 @@ impl<T: Copy + Eq> Dialer<T> {
         dial.next_at = now + ATTEMPT_DELAY;
         dial.running += 1;
         let tag = dial.tag;
-        let registered = TcpStream::connect(address).map(|stream| {
-            let key = self.attempts.insert(Attempt { tag, address, stream });
+        let registered = connect(address, &dial.way).map(|stream| {
+            let key = self.attempts.insert(Attempt { tag, address, stream, tunnel: None });
             let attempt = self.attempts.get_mut(key).expect("just inserted");
             let token = Target::Dial(key).token();
             registry
@@ -139,22 +202,28 @@ impl<T: Copy + Eq> Dialer<T> {
                 .inspect_err(|_| drop(self.attempts.remove(key)))
         });
         if let Err(error) = registered.and_then(std::convert::identity) {
-            self.failed(tag, address, error, now);
+            self.failed(tag, DialError::Failed(address, error), now);
         }
     }
 
     /// Remembers the failure, and tries the next address at once.
-    fn failed(&mut self, tag: T, address: SocketAddr, error: io::Error, now: Instant) {
+    fn failed(&mut self, tag: T, error: DialError, now: Instant) {
         if let Some(dial) = self.dials.iter_mut().find(|dial| dial.tag == tag) {
             dial.running -= 1;
             dial.next_at = now;
-            dial.last_error = Some((address, error));
+            dial.last_error = Some(error);
         }
     }
 
     /// Closes what is under way for a dial. Says whether there was anything.
     fn drop_attempts(&mut self, tag: T) -> bool {
-        let of_dial = |key: &Key| self.attempts.get(*key).is_some_and(|a| a.tag == tag);
+        self.drop_attempts_but(tag, None)
+    }
+
+    fn drop_attempts_but(&mut self, tag: T, winner: Option<Key>) -> bool {
+        let of_dial = |key: &Key| {
+            Some(*key) != winner && self.attempts.get(*key).is_some_and(|a| a.tag == tag)
+        };
         let keys: Vec<_> = self.attempts.keys().filter(of_dial).collect();
         for key in &keys {
             self.attempts.remove(*key);
@@ -179,6 +248,25 @@ impl<T> Dial<T> {
     }
 }
 
+/// Begins to connect.
+fn connect(address: SocketAddr, way: &Way) -> io::Result<TcpStream> {
+    let kind = Type::STREAM.nonblocking().cloexec();
+    let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
+    socket.set_tcp_user_timeout(way.user_timeout)?;
+    let bound = match &way.exit {
+        Some(Exit::Address(exit)) => socket.bind(&SocketAddr::new(*exit, 0).into()),
+        Some(Exit::Interface(name)) => socket.bind_device(Some(name.as_bytes())),
+        None => Ok(()),
+    };
+    if let (Err(error), Some(exit)) = (bound, &way.exit) {
+        return Err(io::Error::other(format!("cannot leave by {exit}: {error}")));
+    }
+    match socket.connect(&address.into()) {
+        Err(error) if Errno::from_io_error(&error) != Some(Errno::INPROGRESS) => Err(error),
+        Ok(()) | Err(_) => Ok(TcpStream::from_std(socket.into())),
+    }
+}
+
 /// Whether a socket is connected by now.
 fn outcome(stream: &TcpStream) -> io::Result<bool> {
     if let Some(error) = stream.take_error()? {
@@ -191,10 +279,24 @@ fn outcome(stream: &TcpStream) -> io::Result<bool> {
     }
 }
 
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Interface(name) => f.write_str(name),
+        }
+    }
+}
+
 impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoAddress => f.write_str("the name has no address"),
+            Self::NoneFrom(exit) => {
+                let family = if exit.is_ipv4() { "IPv4" } else { "IPv6" };
+                write!(f, "the name has no {family} address to reach from {exit}, see `bind`")
+            }
+            Self::Proxy(why) => f.write_str(why),
             Self::TimedOut => write!(f, "no answer within {} s", CONNECT_TIMEOUT.as_secs()),
             Self::Failed(address, error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 write!(f, "{address}: connection refused")
@@ -208,7 +310,7 @@ impl std::error::Error for DialError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Failed(_, error) => Some(error),
-            Self::NoAddress | Self::TimedOut => None,
+            Self::NoAddress | Self::NoneFrom(_) | Self::Proxy(_) | Self::TimedOut => None,
         }
     }
 }

@@ -6,6 +6,7 @@ pub mod credentials;
 pub mod dial;
 pub mod listener;
 pub mod passed;
+pub mod proxy;
 pub mod resolver;
 pub mod stream;
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]

@@ -140,6 +140,13 @@ fn host_and_rest(host_and_port: &str) -> Option<(&str, &str)> {
     (!host_and_port.contains(['[', ']'])).then(|| host_and_port.split_at(end))
 }
 
+/// `HOST:PORT`, an IPv6 address out of its brackets.
+pub(super) fn host_and_port(text: &str) -> Option<(&str, u16)> {
+    let (host, behind) = host_and_rest(text)?;
+    let port = port(behind.strip_prefix(':')?).ok()?;
+    (!host.is_empty()).then_some((host, port))
+}
+
 /// A number of digits alone; `parse` would take a sign as well.
 fn port(digits: &str) -> Result<u16, UrlError> {
     let number = digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()));

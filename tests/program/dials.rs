@@ -1,10 +1,13 @@
 //! What a dial asks of the machine before it leaves: programs, proxies, ways out.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::thread;
+
+use rustix::process::Signal;
 
 use crate::peer::{Peer, Service, greet};
 use crate::program::{Folder, Port, Program, QUICK, ended, feed, veylor};
@@ -129,4 +132,104 @@ fn answer(mut stream: TcpStream, lines: &str) -> String {
     }
     stream.write_all(format!("{lines}\r\n\r\n").as_bytes()).unwrap();
     String::from_utf8(request).unwrap()
+}
+
+/// Carries a connection to where the proxy was asked to.
+fn carry(near: &TcpStream, far: &TcpStream) {
+    for (from, to) in [(near, far), (far, near)] {
+        let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+        thread::spawn(move || {
+            let _ = io::copy(&mut from, &mut to);
+            let _ = to.shutdown(Shutdown::Write);
+        });
+    }
+}
+
+#[test]
+fn source_is_reached_through_a_proxy_that_is_asked_by_name() {
+    let (folder, service, proxy, port) =
+        (Folder::new(), Service::new(), Service::new(), Port::free());
+    let url = format!("ws://feed.invalid:{}/x", service.address().port());
+    folder.write("password", "open sesame");
+    let more = format!(
+        "proxy: \"http://me:${{file:{}}}@{}\"",
+        folder.join("password").display(),
+        proxy.address()
+    );
+    let program = Program::run(&folder, &(feed(&url, &port, &more) + QUICK));
+    // It refuses first, and the log says what, without the password.
+    let request = answer(proxy.accept_stream(), "HTTP/1.1 407 Who are you");
+    let login = data_encoding::BASE64.encode(b"me:open sesame");
+    assert!(request.contains(&format!("\r\nProxy-Authorization: Basic {login}\r\n")), "{request}");
+    program.wait_for(&format!(
+        "source feed: cannot connect (proxy {} answered 407 Who are you: the user or the password",
+        proxy.address()
+    ));
+    let near = proxy.accept_stream();
+    let request = answer(near.try_clone().unwrap(), "HTTP/1.1 200 OK");
+    let target = format!("feed.invalid:{}", service.address().port());
+    assert!(request.starts_with(&format!("CONNECT {target} HTTP/1.1\r\n")), "{request}");
+    let far = TcpStream::connect(service.address()).unwrap();
+    carry(&near, &far);
+    let mut source = service.accept();
+    assert_eq!(source.header("Host"), Some(target.as_str()));
+    assert_eq!(source.header("Proxy-Authorization"), None);
+    greet(&mut source, &mut [&mut Peer::connect(&port)]);
+    assert!(!program.stderr().contains("sesame") && !program.stderr().contains(&login));
+}
+
+#[test]
+fn proxy_that_is_not_there_or_says_nothing_is_named() {
+    let (folder, dead, port) = (Folder::new(), Port::free(), Port::free());
+    let more = format!("proxy: socks5h://me:s3cret@127.0.0.1:{dead}");
+    let program = Program::run(&folder, &(feed("ws://feed.invalid", &port, &more) + QUICK));
+    program.wait_for(&format!("(proxy 127.0.0.1:{dead}: connection refused)"));
+    let mute = Service::on(&dead);
+    // It has hung up before it has said anything.
+    drop(mute.accept_stream());
+    program.wait_for(&format!("(proxy 127.0.0.1:{dead}"));
+    let _hung = mute.accept_stream();
+    program.wait_for(&format!("(proxy 127.0.0.1:{dead}: no answer within 10 s)"));
+    assert!(!program.stderr().contains("s3cret"));
+}
+
+#[test]
+fn dial_leaves_from_the_address_or_by_the_interface_that_was_named() {
+    let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
+    let config = |more: &str| feed(&service.url(), &port, more) + QUICK;
+    let program = Program::run(&folder, &config("bind: 127.0.0.77\ntcp_user_timeout: 20s"));
+    let source = service.accept_stream();
+    assert_eq!(source.peer_addr().unwrap().ip().to_string(), "127.0.0.77");
+    folder.write("config.yaml", &config("bind: lo\ntcp_user_timeout: 20s"));
+    program.signal(Signal::HUP);
+    program.wait_for("source feed: bind has changed, it is dialled anew");
+    drop(source);
+    let source = service.accept_stream();
+    assert_eq!(source.peer_addr().unwrap().ip().to_string(), "127.0.0.1");
+    for (wrong, said) in [
+        ("no-such-card", "cannot leave by no-such-card: No such device"),
+        ("192.0.2.1", "cannot leave by 192.0.2.1: Cannot assign requested address"),
+        ("\"::1\"", "the name has no IPv6 address to reach from ::1, see `bind`"),
+    ] {
+        folder.write("config.yaml", &config(&format!("bind: {wrong}")));
+        program.signal(Signal::HUP);
+        program.wait_for(said);
+    }
+}
+
+#[test]
+fn wrong_ways_are_told_by_a_check_without_what_may_be_secret() {
+    let (folder, port) = (Folder::new(), Port::free());
+    for (more, said) in [
+        ("proxy: ftp://u:s3cret@host:1", "proxy: expected http://HOST:PORT or socks5h://HOST:PORT"),
+        ("proxy: socks5://u:s3cret@host:1", "proxy: is socks5://: write socks5h://"),
+        ("proxy: [s3cret]", "proxy: expected a text, found a list"),
+        ("bind: a/b", "bind: expected an IP address or a network interface, such as eth0"),
+        ("tcp_user_timeout: 1ms", "tcp_user_timeout: expected a duration from 1s to 1h"),
+    ] {
+        folder.write("config.yaml", &feed("ws://host", &port, more));
+        let (code, _, problems) = ended(veylor(&folder).arg("check"));
+        assert!(code == 2 && problems.contains(said), "{problems}");
+        assert!(!problems.contains("s3cret"), "{problems}");
+    }
 }

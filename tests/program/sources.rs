@@ -6,7 +6,7 @@ use std::time::Duration;
 use data_encoding::BASE64;
 use mio::{Events, Poll};
 use tungstenite::Message;
-use veylor::net::dial::Dialer;
+use veylor::net::dial::{Dialer, Way};
 use veylor::reactor::target::Target;
 
 use crate::peer::{Peer, Service, greet};
@@ -160,7 +160,7 @@ fn dialled(addresses: Vec<SocketAddr>) -> SocketAddr {
     let mut events = Events::with_capacity(8);
     let mut dialer = Dialer::new();
     let watch = Stopwatch::start();
-    dialer.start((), addresses, watch.now());
+    dialer.start((), addresses, Way::default(), watch.now());
     loop {
         assert!(watch.elapsed() < WAIT, "nothing was reached");
         assert!(dialer.poll(poll.registry(), watch.now()).is_none(), "the dial has failed");

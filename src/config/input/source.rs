@@ -46,6 +46,9 @@ pub(in crate::config) const SOURCE_KEYS: &[&str] = &[
     "max_client_byte_rate",
     "token_command",
     "token_timeout",
+    "proxy",
+    "bind",
+    "tcp_user_timeout",
 ];
 /// An item of `sources`.
 #[derive(Debug)]
