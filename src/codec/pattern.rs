@@ -82,17 +82,24 @@ impl Pointer {
     /// The text, number, truth value or `null` there, without quotes. `None`: there is none, or
     /// the payload is not JSON.
     pub fn find<'p>(&self, payload: &'p [u8]) -> Option<Cow<'p, str>> {
+        let found = self.find_written(payload)?;
+        match found.as_bytes().first()? {
+            b'{' | b'[' => None,
+            b'"' => match serde_json::from_str::<&str>(found) {
+                Ok(plain) => Some(Cow::Borrowed(plain)),
+                Err(_) => serde_json::from_str(found).ok().map(Cow::Owned),
+            },
+            _ => Some(Cow::Borrowed(found)),
+        }
+    }
+
+    /// The value there, whatever it is, as it is written: a text in its quotes. `None`: there is
+    /// none, or the payload is not JSON.
+    pub fn find_written<'p>(&self, payload: &'p [u8]) -> Option<&'p str> {
         let mut document = serde_json::Deserializer::from_slice(payload);
         let found = Walk(&self.0).deserialize(&mut document).ok()??;
         document.end().ok()?;
-        match found.get().as_bytes().first()? {
-            b'{' | b'[' => None,
-            b'"' => match serde_json::from_str::<&str>(found.get()) {
-                Ok(plain) => Some(Cow::Borrowed(plain)),
-                Err(_) => serde_json::from_str(found.get()).ok().map(Cow::Owned),
-            },
-            _ => Some(Cow::Borrowed(found.get())),
-        }
+        Some(found.get())
     }
 }
 
@@ -236,6 +243,17 @@ mod tests {
         for nothing in ["", "/a", "/a/0", "/a/2", "/a/x", "/none", "/s/x", "/p/0", "/a/1/x"] {
             assert_eq!(found(nothing), None, "{nothing}");
         }
+    }
+
+    #[test]
+    fn values_are_found_as_they_are_written() {
+        let written =
+            |pointer: &str| Pointer::parse(pointer).unwrap().find_written(TRADE.as_bytes());
+        assert_eq!(written("/p"), Some("1.50"));
+        assert_eq!(written("/q\""), Some(r#""\u00e9""#));
+        assert_eq!(written("/a"), Some(r#"[{"b":true},null]"#));
+        assert_eq!(written(""), Some(TRADE));
+        assert_eq!(written("/none"), None);
     }
 
     #[test]
