@@ -17,7 +17,7 @@ use crate::codec::auth::Auth;
 use crate::net::admission::Admission;
 use crate::net::listener::Address;
 use crate::net::url::WsUrl;
-use crate::relay::settings::{ChannelId, ChannelSettings, SourceId};
+use crate::relay::settings::{ChannelId, ChannelSettings, SourceId, SourceSettings};
 
 /// The channel that all sources feed.
 const REBROADCAST: &str = "rebroadcast";
@@ -101,6 +101,7 @@ impl Builder<'_> {
     /// Resolves what a source dials with once, so that what is missing is told before the start.
     fn check(&mut self, input: &SourceInput) -> Option<WsUrl> {
         let fillings = input.approach.stand_ins();
+        self.check_session(input, &fillings);
         self.check_headers(input, &fillings);
         let mut subprotocols = HashSet::new();
         if let Some(twice) = input.subprotocols.iter().find(|name| !subprotocols.insert(*name)) {
@@ -108,6 +109,17 @@ impl Builder<'_> {
         }
         input.approach.check(&input.path, self.problems);
         self.check_url(&input.path.key("url"), input.url.as_ref(), &fillings)
+    }
+
+    fn check_session(&mut self, input: &SourceInput, fillings: &Fillings) {
+        if let Err(error) = input.session.script(fillings) {
+            let path = input.path.key(error.key);
+            let path = match error.index {
+                Some(index) => path.index(index),
+                None => path,
+            };
+            self.problems.add(path, error.cause());
+        }
     }
 
     fn check_headers(&mut self, input: &SourceInput, fillings: &Fillings) {
@@ -192,13 +204,19 @@ impl Builder<'_> {
             self.channel(channel, doors);
         }
         let Some(url) = input.url else { return };
+        let relay = SourceSettings {
+            idle_timeout: input.idle_timeout,
+            max_age: input.max_age,
+            ..self.performance.source(name)
+        };
         self.settings.sources.push(Source {
-            relay: self.performance.source(name),
+            relay,
             url,
             headers: input.headers,
             subprotocols: input.subprotocols,
             trust,
             approach: input.approach,
+            session: input.session,
         });
     }
 
@@ -418,6 +436,7 @@ pub(super) mod tests {
     use super::super::input::PerformanceInput;
     use super::super::parse;
     use super::*;
+    use crate::config::session::SessionTemplate;
     use crate::net::certificate::Trust;
     use crate::relay::settings::{OnSourceLoss, SlowClient, TcpFraming, UnixMessageType};
 
@@ -432,6 +451,7 @@ pub(super) mod tests {
             subprotocols: Vec::new(),
             trust: Trust::default(),
             approach: Approach::default(),
+            session: SessionTemplate::default(),
         }
     }
 

@@ -11,7 +11,9 @@ mod doors;
 pub mod error;
 mod input;
 mod locate;
+mod message;
 mod named;
+mod pattern;
 mod performance;
 pub mod plan;
 mod problem;
@@ -19,6 +21,7 @@ mod raw;
 pub mod reload;
 mod section;
 mod secure;
+pub mod session;
 pub mod settings;
 pub mod target;
 pub mod template;
@@ -109,6 +112,11 @@ mod tests {
             input::ADMIN_KEYS,
             input::LOG_KEYS,
             input::PERFORMANCE_KEYS,
+            pattern::PATTERN_KEYS,
+            input::STEP_KEYS,
+            input::COMMAND_KEYS,
+            input::HEARTBEAT_KEYS,
+            input::REPLY_KEYS,
         ];
         let has_line_for = |key: &str| {
             let begins = |line: &str| line.trim_start_matches([' ', '#', '-']).starts_with(key);

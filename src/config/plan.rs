@@ -2,12 +2,14 @@
 
 use std::fmt;
 
+use super::session::MAX_SCRIPT_BYTES;
 use super::settings::{Endpoint, Guests, MAX_VISITOR_OUTBOX_BYTES, MAX_VISITORS, Settings, Source};
 pub use super::value::rounded_size;
 use crate::codec::Gate;
 use crate::codec::request::MAX_BODY_BYTES;
 use crate::net::listener::Address;
 use crate::relay::MAX_CLIENT_OUTBOX_BYTES;
+use crate::relay::session::MAX_OVERTURE_BYTES;
 use crate::relay::settings::{ChannelId, ChannelSettings, SourceId};
 
 /// Bytes of the program without sources and clients: its code, as far as it is used, and the
@@ -205,10 +207,13 @@ fn shares(settings: &Settings) -> Vec<Share> {
         // An outbox doubles when it grows.
         let outbox = 2 * (settings.forward_queue(id) + bytes(settings.largest_forward(id)));
         let (held, read_buffer) = (message, message);
+        // What is said to it is kept until it is said, and waits in the outbox then.
+        let kept = 3 * MAX_SCRIPT_BYTES + 2 * MAX_OVERTURE_BYTES;
+        let session = if source.session.is_empty() { 0 } else { bytes(kept) };
         shares.push(Share {
             what: format!("source {}", source.relay.name),
             steady_bytes: SOURCE_BYTES,
-            worst_bytes: SOURCE_BYTES + held + read_buffer + outbox,
+            worst_bytes: SOURCE_BYTES + held + read_buffer + outbox + session,
         });
     }
     for endpoint in &settings.endpoints {

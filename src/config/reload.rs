@@ -3,6 +3,7 @@
 //! Sources and channels are the same when their names are, endpoints when their addresses are.
 //! Nothing is done here.
 
+use super::session::SessionTemplate;
 use super::settings::{Endpoint, Guests, Log, Settings, Source};
 use crate::codec::Gate;
 use crate::net::certificate::Trust;
@@ -173,6 +174,8 @@ fn source_change(old: Option<&Source>, new: &Source) -> Option<String> {
             &new.relay.reconnect_max_attempts,
             "reconnect_max_attempts",
         ),
+        if_differs(&old.relay.idle_timeout, &new.relay.idle_timeout, "idle_timeout"),
+        if_differs(&old.relay.max_age, &new.relay.max_age, "max_age"),
     ];
     let redial = if ways.is_empty() { "" } else { ", it is dialled anew" };
     let changed = have_changed(&[ways, limits.concat()].concat())?;
@@ -187,6 +190,18 @@ fn changed_ways(old: &Source, new: &Source) -> Vec<&'static str> {
         if_differs(&old.subprotocols, &new.subprotocols, "subprotocols"),
         changed_trust(&old.trust, &new.trust),
         old.approach.changes(&new.approach),
+        changed_session(&old.session, &new.session),
+    ]
+    .concat()
+}
+
+/// What has changed of what is said on a connection: from its beginning.
+fn changed_session(old: &SessionTemplate, new: &SessionTemplate) -> Vec<&'static str> {
+    [
+        if_differs(&old.steps, &new.steps, "on_connect"),
+        if_differs(&old.command, &new.command, "on_connect_command"),
+        if_differs(&old.heartbeat, &new.heartbeat, "heartbeat"),
+        if_differs(&old.replies, &new.replies, "reply_to"),
     ]
     .concat()
 }

@@ -290,18 +290,42 @@ impl Section<'_> {
         Some(items.enumerate().filter_map(read).collect())
     }
 
-    fn has(&self, key: &str) -> bool {
+    /// Adds a problem below this mapping.
+    pub(super) fn problem(&mut self, path: KeyPath, message: impl Into<String>) {
+        self.problems.add(path, message);
+    }
+
+    /// Reads a value found below this mapping that should be a mapping itself.
+    pub(super) fn read<T>(
+        &mut self,
+        value: Raw,
+        path: KeyPath,
+        keys: &'static [&'static str],
+        take: impl FnOnce(&mut Section<'_>) -> T,
+    ) -> Option<T> {
+        read(value, path, keys, self.problems, take)
+    }
+
+    /// Whether a key has a value.
+    pub(super) fn has(&self, key: &str) -> bool {
         self.map.iter().any(|(name, value)| name == key && *value != Raw::Nothing)
     }
 
-    fn take(&mut self, key: &str) -> Option<(KeyPath, Raw)> {
+    /// Whether the value of a key is a mapping.
+    pub(super) fn has_map(&self, key: &str) -> bool {
+        self.map.iter().any(|(name, value)| name == key && matches!(value, Raw::Map(_)))
+    }
+
+    /// A value as it was written, and the way to it.
+    pub(super) fn take(&mut self, key: &str) -> Option<(KeyPath, Raw)> {
         debug_assert!(self.keys.contains(&key), "{key} is read and not among the known keys");
         let at = self.map.iter().position(|(name, _)| name == key)?;
         let (_, value) = self.map.remove(at);
         (value != Raw::Nothing).then(|| (self.path.key(key), value))
     }
 
-    fn items(&mut self, key: &str) -> Option<(KeyPath, Vec<Raw>)> {
+    /// The items of a list as they were written.
+    pub(super) fn items(&mut self, key: &str) -> Option<(KeyPath, Vec<Raw>)> {
         match self.take(key)? {
             (path, Raw::List(items)) => Some((path, items)),
             (path, other) => {
@@ -311,7 +335,8 @@ impl Section<'_> {
         }
     }
 
-    fn parsed_value<T>(
+    /// What `parse` makes of a value, its holes filled.
+    pub(super) fn parsed_value<T>(
         &mut self,
         path: KeyPath,
         value: Raw,
@@ -356,7 +381,8 @@ impl Section<'_> {
         self.or_problem(path, filled)
     }
 
-    fn template_of(&mut self, path: KeyPath, value: Raw) -> Option<Template> {
+    /// A text whose holes are filled later.
+    pub(super) fn template_of(&mut self, path: KeyPath, value: Raw) -> Option<Template> {
         match value {
             Raw::Text(text) | Raw::Whole(text) => {
                 let template = Template::parse(&text);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use super::approach::Approach;
+use super::session::SessionTemplate;
 use super::template::Template;
 use crate::codec::Gate;
 use crate::codec::auth::Auth;
@@ -98,6 +99,8 @@ pub struct Source {
     pub trust: Trust,
     /// How it is come by.
     pub approach: Approach,
+    /// What is said to it, resolved anew at every dial.
+    pub session: SessionTemplate,
 }
 
 /// One address to connect to.

@@ -79,7 +79,8 @@ impl Source {
     pub fn files(&self) -> impl Iterator<Item = PathBuf> {
         let templates = self.headers.iter().map(|(_, value)| value).chain([&self.url]);
         let templates = templates.chain(&self.approach.proxy);
-        templates.flat_map(Template::files).chain(self.trust.files())
+        let files = templates.flat_map(Template::files).chain(self.session.files());
+        files.chain(self.trust.files())
     }
 }
 

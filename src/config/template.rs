@@ -1,6 +1,8 @@
 //! Strings with holes: `${env:NAME}`, `${env:NAME:-default}`, `${file:PATH}`, `${cred:NAME}`, and
 //! `${token}` in those of a source.
 //!
+//! `${match:POINTER}` is for answers alone: a message fills it, when it comes.
+//!
 //! `$${` stands for a plain `${`. What fills a hole is never shown: a template shows its holes, and
 //! hides what was written around them, for that may be a secret as well.
 
@@ -10,6 +12,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+
+use crate::codec::pattern::Pointer;
 
 /// Bytes of the largest file that may fill a hole.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
@@ -63,6 +67,16 @@ enum Filling {
     File(PathBuf),
     Credential(String),
     Token,
+    Match(Pointer),
+}
+
+/// A part of a template: all holes are filled but those for a message.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum Fragment {
+    /// A text.
+    Text(String),
+    /// What is there in the message.
+    Match(Pointer),
 }
 
 impl Template {
@@ -94,6 +108,31 @@ impl Template {
     /// The same, with what a dial has found out.
     pub fn resolve_with(&self, fillings: &Fillings) -> Result<String, TemplateError> {
         self.fill(|name| std::env::var_os(name), fillings)
+    }
+
+    /// The same, without what a message has to fill in.
+    pub(super) fn fragments(&self, fillings: &Fillings) -> Result<Vec<Fragment>, TemplateError> {
+        let mut fragments = Vec::new();
+        let mut text = String::new();
+        let mut from = 0;
+        for hole in &self.holes {
+            text.push_str(&unescaped(&self.text[from..hole.at.start]));
+            from = hole.at.end;
+            if let Filling::Match(pointer) = &hole.filling {
+                fragments.push(Fragment::Text(std::mem::take(&mut text)));
+                fragments.push(Fragment::Match(pointer.clone()));
+            } else {
+                text.push_str(&hole.filling.read(|name| std::env::var_os(name), fillings)?);
+            }
+        }
+        text.push_str(&unescaped(&self.text[from..]));
+        fragments.push(Fragment::Text(text));
+        Ok(fragments)
+    }
+
+    /// Whether a message has to fill something in.
+    pub(super) fn has_match(&self) -> bool {
+        self.holes.iter().any(|hole| matches!(hole.filling, Filling::Match(_)))
     }
 
     /// Whether something has to be filled in.
@@ -212,6 +251,11 @@ impl Filling {
         if inside == "token" {
             return Ok(Self::Token);
         }
+        if let Some(pointer) = inside.strip_prefix("match:") {
+            let pointer = Pointer::parse(pointer).filter(|_| !inside.contains("${"));
+            let expected = "${match: takes a JSON pointer, such as ${match:/ping}";
+            return pointer.map(Self::Match).ok_or(TemplateError::Malformed(expected));
+        }
         let Some((kind, what)) = inside.split_once(':') else { return malformed };
         let (name, default) = match what.split_once(":-") {
             Some((name, default)) if kind == "env" => (name, Some(default.to_owned())),
@@ -230,7 +274,7 @@ impl Filling {
 
     fn file(&self) -> Option<PathBuf> {
         match self {
-            Self::Variable { .. } | Self::Token => None,
+            Self::Variable { .. } | Self::Token | Self::Match(_) => None,
             Self::File(path) => Some(path.clone()),
             Self::Credential(name) => Some(credentials_folder()?.join(name)),
         }
@@ -254,6 +298,9 @@ impl Filling {
                 text_of(value).map_err(unreadable)
             }
             Self::File(path) => read_file(path).map_err(unreadable),
+            Self::Match(_) => {
+                Err(TemplateError::Malformed("${match: stands in `send` of reply_to alone"))
+            }
             Self::Credential(name) => {
                 let folder = variable(CREDENTIALS_DIRECTORY).ok_or(TemplateError::NoCredentials)?;
                 read_file(&Path::new(&folder).join(name)).map_err(unreadable)
@@ -271,6 +318,7 @@ impl fmt::Display for Filling {
             Self::File(path) => write!(f, "${{file:{}}}", path.display()),
             Self::Credential(name) => write!(f, "${{cred:{name}}}"),
             Self::Token => f.write_str("${token}"),
+            Self::Match(pointer) => write!(f, "${{match:{pointer}}}"),
         }
     }
 }

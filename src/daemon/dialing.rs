@@ -9,7 +9,7 @@ use mio::Registry;
 use mio::net::TcpStream;
 
 use super::sandbox::Sandbox;
-use super::{Letter, token};
+use super::{Letter, program, token};
 use crate::codec::ws::Request;
 use crate::config::settings::Source;
 use crate::config::target::Target;
@@ -20,6 +20,7 @@ use crate::net::tls::TlsConnector;
 use crate::net::url::WsUrl;
 use crate::reactor::mailbox::Post;
 use crate::reactor::table::Key;
+use crate::relay::script::Script;
 use crate::relay::settings::SourceId;
 
 /// Secrets are read and a name is resolved within this time, or the attempt has failed. A program
@@ -70,6 +71,7 @@ pub struct Resolved {
     addresses: Vec<SocketAddr>,
     way: Way,
     tls: Option<TlsConnector>,
+    script: Script,
 }
 
 /// A source that was reached.
@@ -79,6 +81,7 @@ pub(super) struct Connected {
     pub(super) stream: Result<Stream, String>,
     pub(super) peer: SocketAddr,
     pub(super) request: Request,
+    pub(super) script: Script,
 }
 
 impl Dialing {
@@ -162,6 +165,29 @@ impl Dialing {
         }
     }
 
+    /// Runs the `on_connect_command` of a source for a connection, off the loop. Says why, if that is
+    /// impossible.
+    pub(super) fn prompt(
+        &self,
+        id: SourceId,
+        key: Key,
+        overture: Vec<u8>,
+        timeout: Duration,
+    ) -> Option<String> {
+        let command = self.sources.get(id.0).and_then(|source| source.session.command.as_ref());
+        let Some(argv) = command.map(|command| command.program.argv.clone()) else {
+            return Some("is gone".to_owned());
+        };
+        let (post, sandbox) = (self.post.clone(), Arc::clone(&self.sandbox));
+        let job = move || {
+            let printed = program::run(&argv, &overture, timeout);
+            let printed = printed.map_err(|why| why + sandbox.hint_for_programs());
+            post.send(Letter::Prompted(key, printed));
+        };
+        let error = resolver::spawn(job).err()?;
+        Some(format!("cannot be run: {error}"))
+    }
+
     /// Learns how to reach the source of each place. Dials of those that are removed, and of
     /// those that `redials` names, are given up.
     pub(super) fn reload(&mut self, sources: Vec<Option<Source>>, redials: &[SourceId]) {
@@ -193,7 +219,8 @@ impl Dialing {
         let stage = std::mem::replace(&mut self.stages[source.0], Stage::Idle);
         let Stage::Connecting(resolved) = stage else { return None };
         let stream = wrapped(socket, &resolved);
-        Some(Connected { source, stream, peer, request: resolved.request })
+        let Resolved { request, script, .. } = *resolved;
+        Some(Connected { source, stream, peer, request, script })
     }
 
     /// Goes on with what is due. The next dial that has failed, and why.
@@ -260,6 +287,7 @@ fn reach(source: &Source, sandbox: &Sandbox) -> Result<Box<Resolved>, String> {
         addresses,
         way: Way { exit: approach.exit.clone(), user_timeout: approach.tcp_user_timeout, tunnel },
         tls: connector(source, &url)?,
+        script: source.session.script(&fillings).map_err(|error| error.to_string())?,
         request: Request {
             path_and_query: url.path_and_query().to_owned(),
             host: url.host_header(),

@@ -87,6 +87,8 @@ pub enum Letter {
     Disconnect(u64),
     /// A source's url, headers and addresses are known, or why not.
     Resolved(Attempt, Result<Box<Resolved>, String>),
+    /// What a source's `on_connect_command` has printed for a connection, or why it has failed.
+    Prompted(Key, Result<Vec<u8>, String>),
     /// The configuration was read again, or is wrong.
     Reloaded(u64, Result<Box<Reading>, ReloadError>),
 }
@@ -311,10 +313,11 @@ impl Daemon {
     }
 
     fn open_source(&mut self, connected: Connected, now: Instant) {
-        let Connected { source, stream, peer, request } = connected;
+        let Connected { source, stream, peer, request, script } = connected;
         match stream {
             Ok(stream) => {
                 let key = self.relay.open_source(stream, source, &request, Peer::Tcp(peer), now);
+                self.relay.instruct(key, script);
                 self.register(key, Stream::reregister, now);
             }
             Err(why) => self.relay.dial_failed(source, &why, now),
@@ -354,12 +357,24 @@ impl Daemon {
                 }
                 Letter::Signal(Signal::HangUp | Signal::Reload) => self.begin_reload(None, now),
                 Letter::Reloaded(number, reading) => self.take_reading(number, reading, now),
+                Letter::Prompted(key, answer) => {
+                    let answer = answer.as_deref().map_err(String::as_str);
+                    self.relay.prompted(key, answer, now);
+                }
                 Letter::Resolved(attempt, resolved) => {
                     if let Some((source, why)) = self.dialing.resolved(attempt, resolved, now) {
                         self.relay.dial_failed(source, &why, now);
                     }
                 }
             }
+        }
+    }
+
+    /// Asks a source's program what to say on a connection.
+    fn prompt(&mut self, key: Key, now: Instant) {
+        let Some((source, overture, timeout)) = self.relay.take_overture(key) else { return };
+        if let Some(why) = self.dialing.prompt(source, key, overture, timeout) {
+            self.relay.prompted(key, Err(&why), now);
         }
     }
 
@@ -372,6 +387,7 @@ impl Daemon {
                         self.relay.dial_failed(source, &why, now);
                     }
                 }
+                Command::Prompt(key) => self.prompt(key, now),
                 Command::Close => {
                     self.notify.stopping();
                     self.listening.close();

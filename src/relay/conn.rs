@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::MAX_CLIENT_OUTBOX_BYTES;
 use super::backlog::{Backlog, Cursor};
+use super::session::Session;
 use super::settings::{ChannelId, ChannelSettings, SourceId};
 use crate::codec::ws::Closed;
 use crate::codec::{Codec, Event, Gate, Message, Wire};
@@ -78,6 +79,10 @@ pub(super) enum Goodbye {
     Unwelcome,
     /// What it has missed is not kept any more.
     Gap,
+    /// The connection to a source has reached its `max_age`.
+    MaxAge,
+    /// A source has not said what was waited for.
+    Unanswered,
 }
 
 /// A connection and all that belongs to it alone.
@@ -125,6 +130,8 @@ pub(super) struct Conn<S> {
     /// How many messages it sends, and how many bytes.
     pub(super) paces: Paces,
     pub(super) tally: Tally,
+    /// What is said to a source; clients have none.
+    pub(super) session: Option<Box<Session>>,
 }
 
 /// Why a connection is read no further: what it waits for.
@@ -191,7 +198,7 @@ pub(super) enum Flushed {
 impl Goodbye {
     pub(super) fn code(self) -> u16 {
         match self {
-            Self::Reconfigured | Self::Operator => 1000,
+            Self::Reconfigured | Self::Operator | Self::MaxAge | Self::Unanswered => 1000,
             Self::ShuttingDown | Self::EndpointRemoved => 1001,
             Self::Unwelcome => POLICY_VIOLATION,
             Self::SourceLost => 1012,
@@ -208,6 +215,8 @@ impl Goodbye {
             Self::Reconfigured => "the configuration has changed",
             Self::Unwelcome => "the token or password is not known any more",
             Self::Gap => "gap: what came after that message is not kept any more",
+            Self::MaxAge => "the connection has reached its age",
+            Self::Unanswered => "what was waited for did not come",
         }
     }
 }

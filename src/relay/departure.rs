@@ -181,7 +181,7 @@ impl<S: Socket> Relay<S> {
 
     /// Says why a connection ends and takes it out of everything it was part of. Does so once.
     /// A client to which nothing can be said any more is condemned at once.
-    fn part(&mut self, key: Key, reason: Reason, why: &dyn Display, now: Instant) {
+    pub(super) fn part(&mut self, key: Key, reason: Reason, why: &dyn Display, now: Instant) {
         let Some(conn) = self.conns.get(key) else { return };
         match conn.role {
             Role::Newcomer => {
@@ -243,11 +243,14 @@ impl<S: Socket> Relay<S> {
         why: &dyn Display,
         now: Instant,
     ) {
-        let source = &mut self.sources[id.0];
-        if source.key() != Some(key) {
+        if self.sources[id.0].key() != Some(key) {
             return;
         }
-        let was_open = source.open_key().is_some();
+        let was_open = self.sources[id.0].open_key().is_some() && self.is_ready(key);
+        if !was_open {
+            // It was never of use: it has proved nothing, and its clients have lost nothing.
+            self.sources[id.0].enter(State::Opening(key), now);
+        }
         let what = match (verdict, was_open) {
             (Verdict::Refuses, _) => format!("refused ({why}): check its token or headers"),
             (Verdict::None | Verdict::Restarts | Verdict::IsBusy(_), true) => {
@@ -260,7 +263,7 @@ impl<S: Socket> Relay<S> {
         if !was_open {
             return self.fail_source(id, verdict, &what, now);
         }
-        source.down_since = Some(now);
+        self.sources[id.0].down_since = Some(now);
         self.tell_clients_of_loss(id, now);
         match self.sources[id.0].take_unsent() {
             0 => self.fail_source(id, verdict, &what, now),
@@ -327,7 +330,7 @@ impl<S: Socket> Relay<S> {
 
 /// Why a client goes, as it is counted.
 #[derive(Clone, Copy, Debug)]
-enum Reason {
+pub(super) enum Reason {
     Closed,
     Broken,
     Silent,

@@ -1,5 +1,6 @@
 //! Reading: what peers send, and where it goes.
 
+use std::fmt::Display;
 use std::io;
 use std::time::Instant;
 
@@ -168,7 +169,7 @@ impl<S: Socket> Relay<S> {
                 self.forward(key, channel, *message, now);
             }
             (Role::Source(source), Event::Message(message)) => {
-                self.received(source, *message, now);
+                self.received(key, source, *message, now);
             }
             (Role::Client(_) | Role::Source(_), Event::Pong) => self.pong(key, now),
             // That bytes came is known already; the codec has answered a ping. A newcomer's codec
@@ -201,7 +202,9 @@ impl<S: Socket> Relay<S> {
             (Stage::Lingering { .. }, _) => true,
             (Stage::Opening, _) | (_, Role::Newcomer) => false,
             (Stage::Open | Stage::Draining { .. }, Role::Source(source)) => {
-                self.is_paused(source) || self.waits_for_itself(key)
+                let is_paused = self.is_paused(source);
+                self.note_pause(key, source, is_paused, now);
+                is_paused || self.waits_for_itself(key)
             }
             (Stage::Open | Stage::Draining { .. }, Role::Client(channel)) => {
                 self.waits_for_source(key, channel)
@@ -248,9 +251,10 @@ impl<S: Socket> Relay<S> {
         let settings = &self.channels[channel.0].settings;
         let is_congested = |id: &SourceId| {
             let source = &self.sources[id.0];
-            let conn = source.open_key().and_then(|key| self.conns.get(key));
-            let owed = conn.map_or(0, |conn| conn.outbox.len());
-            owed > 0 && owed >= self.max_forward_bytes(*id)
+            let Some(key) = source.open_key() else { return false };
+            let owed = self.conns.get(key).map_or(0, |conn| conn.outbox.len());
+            let is_full = owed > 0 && owed >= self.max_forward_bytes(*id);
+            is_full || !self.is_ready(key)
         };
         let congested = settings.sources.iter().copied().find(is_congested);
         let Some(source) = congested.filter(|_| !settings.read_only) else { return false };
@@ -294,7 +298,10 @@ impl<S: Socket> Relay<S> {
         if self.sources[id.0].carrier == Some(key) {
             self.sources[id.0].sent(sent_bytes);
         }
-        if !self.sources[id.0].waiting.is_empty() && owed <= self.max_forward_bytes(id) / 2 {
+        if !self.sources[id.0].waiting.is_empty()
+            && owed <= self.max_forward_bytes(id) / 2
+            && self.is_ready(key)
+        {
             self.release_waiting(id);
         }
     }
@@ -316,6 +323,7 @@ impl<S: Socket> Relay<S> {
     fn source_opened(&mut self, key: Key, id: SourceId, now: Instant) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.stage = Stage::Open;
+        let peer = conn.peer;
         let source = &mut self.sources[id.0];
         source.enter(State::Open { key, since: now }, now);
         source.tally.connects += 1;
@@ -324,15 +332,24 @@ impl<S: Socket> Relay<S> {
             self.channels[channel.0].begin(id, now);
         }
         source.verdict = Verdict::None;
-        let name = &source.settings.name;
         let chosen = conn.codec.subprotocol().map(|chosen| format!(", subprotocol {chosen}"));
-        let (peer, chosen) = (conn.peer, chosen.unwrap_or_default());
-        match source.down_since.take() {
-            None => log::info!("source {name}: connected ({peer}{chosen})"),
+        let chosen = chosen.unwrap_or_default();
+        self.schedule(key, now + PING_INTERVAL);
+        let is_ready = self.begin_session(key, id, now);
+        self.note_opened(id, &format_args!("{peer}{chosen}"), is_ready, now);
+    }
+
+    /// Says in the log that a source is there. One that is not ready is down for clients still.
+    fn note_opened(&mut self, id: SourceId, place: &dyn Display, is_ready: bool, now: Instant) {
+        let source = &mut self.sources[id.0];
+        let name = &source.settings.name;
+        let down_since = if is_ready { source.down_since.take() } else { None };
+        match down_since {
+            None => log::info!("source {name}: connected ({place})"),
             Some(since) => {
                 let seconds = now.saturating_duration_since(since).as_secs_f64();
                 // As loud as its loss was.
-                log::warn!("source {name}: connected again ({peer}{chosen}) after {seconds:.1} s");
+                log::warn!("source {name}: connected again ({place}) after {seconds:.1} s");
             }
         }
         let dropped = std::mem::take(&mut source.dropped_messages);
@@ -342,11 +359,10 @@ impl<S: Socket> Relay<S> {
                 "source {name}: {dropped} messages of clients were dropped while it was down"
             );
         }
-        self.schedule(key, now + PING_INTERVAL);
     }
 
     /// Broadcasts a source's message, or holds it until there is room.
-    fn received(&mut self, id: SourceId, message: Message<'_>, now: Instant) {
+    fn received(&mut self, key: Key, id: SourceId, message: Message<'_>, now: Instant) {
         let source = &mut self.sources[id.0];
         source.has_delivered = true;
         source.tally.received_messages += 1;
@@ -354,6 +370,9 @@ impl<S: Socket> Relay<S> {
         source.tally.received_bytes += bytes;
         source.tally.largest_bytes = source.tally.largest_bytes.max(bytes);
         self.tap.note(id, Way::Received, message);
+        if !self.converse(key, id, message, now) {
+            return;
+        }
         self.prepare(id, message);
         if self.make_room(id, message, now) {
             self.broadcast(id, message, now);

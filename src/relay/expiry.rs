@@ -1,4 +1,4 @@
-//! Deadlines: handshakes, pings, goodbyes, patience, redials.
+//! Deadlines: handshakes, pings, goodbyes, patience, redials; those of sessions are in `session`.
 
 use std::time::Instant;
 
@@ -20,6 +20,7 @@ impl<S: Socket> Relay<S> {
                 self.read_on(key);
             }
         }
+        self.expire_sessions(now);
         self.count_patience(now);
         for id in (0..self.sources.len()).map(SourceId) {
             if matches!(self.sources[id.0].state, State::Waiting(until) if until <= now) {

@@ -4,6 +4,7 @@
 //! writes, [`Relay::reap`] alone lets connections go. The files follow a connection's life: `mod`
 //! opens it, `exchange` reads it, `flush` writes to it, `expiry` watches its deadlines, `slow` is
 //! about those who do not keep up, `departure` ends it; `reload` changes who is there at all.
+//! `session` is what we say to a source ourselves, `script` what that shall be.
 
 mod arrival;
 pub mod backlog;
@@ -18,6 +19,8 @@ mod flush;
 pub mod greeting;
 mod history;
 pub mod reload;
+pub mod script;
+pub mod session;
 pub mod settings;
 mod slow;
 mod source;
@@ -34,6 +37,8 @@ use self::backoff::Verdict;
 use self::channel::Channel;
 use self::conn::{Conn, Goodbye, Paces, Patience, Stage, Tally};
 pub use self::conn::{Peer, Role};
+use self::script::Script;
+use self::session::Session;
 use self::settings::{ChannelId, ChannelSettings, SourceId, SourceSettings};
 use self::source::Source;
 pub use self::source::{STABLE_AFTER, SourceTally, State};
@@ -74,6 +79,9 @@ const NO_MESSAGE_BYTES: usize = 0;
 pub enum Command {
     /// Dial a source and answer with [`Relay::open_source`] or [`Relay::dial_failed`].
     Dial(SourceId),
+    /// Run the `on_connect_command` of a source with what [`Relay::take_overture`] gives for this
+    /// connection, and answer with [`Relay::prompted`].
+    Prompt(Key),
     /// Accept nobody and dial nothing from now on.
     Close,
 }
@@ -96,6 +104,8 @@ pub struct Relay<S> {
     timers: Timers,
     /// When clients that have sent too much may be read on.
     paced: Timers,
+    /// When something is to be said to a source, or should have been said by it.
+    sessions: Timers,
     /// The buffer that connections read into which have nothing unread.
     scratch: Inbox,
     /// Connections that may have more to read than their last turn allowed.
@@ -151,6 +161,7 @@ impl<S: Socket> Relay<S> {
             sources,
             timers: Timers::default(),
             paced: Timers::default(),
+            sessions: Timers::default(),
             scratch: Inbox::with_capacity(exchange::READ_BYTES),
             ready: Vec::new(),
             securing: VecDeque::new(),
@@ -275,7 +286,8 @@ impl<S: Socket> Relay<S> {
         let patience =
             self.channels.iter().filter_map(|channel| channel.pause.and_then(|p| p.deadline));
         let ending = self.ending.filter(|_| !self.conns.is_empty()).map(|ending| ending.until);
-        let timers = self.timers.next().into_iter().chain(self.paced.next());
+        let timers =
+            [&self.timers, &self.paced, &self.sessions].into_iter().filter_map(Timers::next);
         redials.chain(patience).chain(ending).chain(timers).min()
     }
 
@@ -392,6 +404,8 @@ impl<S: Socket> Relay<S> {
             patience: Patience::default(),
             paces: Paces::default(),
             tally: Tally::default(),
+            session: matches!(role, Role::Source(_))
+                .then(|| Box::new(Session::new(Script::default(), now))),
         });
         self.next_id += 1;
         self.schedule(key, until);

@@ -197,6 +197,9 @@ impl<S: Socket> Relay<S> {
         if let Some(conn) = source.key().and_then(|key| self.conns.get_mut(key)) {
             conn.codec.set_max_message_size(limit);
         }
+        if let Some(key) = self.sources[id.0].open_key() {
+            self.schedule_session(key, id);
+        }
         if self.sources[id.0].state == State::GivenUp {
             self.redial(id, now);
         }
@@ -219,15 +222,22 @@ impl<S: Socket> Relay<S> {
             }
             State::Opening(key) | State::Open { key, .. } => {
                 log::info!("source {}: disconnected, to be dialled anew", source.settings.name);
-                if source.open_key().is_some() {
-                    source.down_since = Some(now);
-                }
-                source.enter(State::Waiting(now + LINGER), now);
-                source.last_error = None;
-                self.see_off_source(id, key, now);
+                self.replace(id, key, Goodbye::Reconfigured, now);
             }
             State::Removed => {}
         }
+    }
+
+    /// Ends the connection of a source in peace, and dials it anew at once.
+    pub(super) fn replace(&mut self, id: SourceId, key: Key, goodbye: Goodbye, now: Instant) {
+        let source = &mut self.sources[id.0];
+        source.backoff.reset();
+        if source.open_key().is_some() {
+            source.down_since.get_or_insert(now);
+        }
+        source.enter(State::Waiting(now + LINGER), now);
+        source.last_error = None;
+        self.see_off_source(id, key, goodbye, now);
     }
 
     fn remove_source(&mut self, id: SourceId, now: Instant) {
@@ -240,20 +250,20 @@ impl<S: Socket> Relay<S> {
         source.enter(State::Removed, now);
         source.held = None;
         if let Some(key) = key {
-            self.see_off_source(id, key, now);
+            self.see_off_source(id, key, Goodbye::Reconfigured, now);
         }
         self.forget_dial(id);
         self.sources[id.0].channels.clear();
     }
 
     /// Says goodbye on a connection that its source has parted with.
-    fn see_off_source(&mut self, id: SourceId, key: Key, now: Instant) {
+    fn see_off_source(&mut self, id: SourceId, key: Key, goodbye: Goodbye, now: Instant) {
         self.sources[id.0].leaving = Some(key);
         self.sources[id.0].has_delivered = false;
         match self.conns.get(key).map(|conn| conn.stage) {
             Some(Stage::Opening) => self.linger(key, now),
             Some(Stage::Open) => {
-                self.dismiss(key, Goodbye::Reconfigured, now);
+                self.dismiss(key, goodbye, now);
                 self.tell_clients_of_loss(id, now);
             }
             Some(Stage::Draining { .. } | Stage::Lingering { .. }) | None => {}

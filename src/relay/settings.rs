@@ -159,6 +159,10 @@ pub struct SourceSettings {
     pub reconnect_max_delay: Duration,
     /// Consecutive failures after which it has given up; 0: never.
     pub reconnect_max_attempts: u32,
+    /// It is lost if no message came for so long, whatever answers pings.
+    pub idle_timeout: Option<Duration>,
+    /// A connection this old is closed, and another is dialled.
+    pub max_age: Option<Duration>,
 }
 
 /// The manual's defaults, without a name.
@@ -170,6 +174,8 @@ impl Default for SourceSettings {
             reconnect_delay: Duration::from_secs(5),
             reconnect_max_delay: Duration::from_mins(1),
             reconnect_max_attempts: 0,
+            idle_timeout: None,
+            max_age: None,
         }
     }
 }

@@ -86,6 +86,9 @@ pub struct SourceTally {
     pub forwarded_bytes: u64,
     /// Clients' messages that came while it was down, or were on their way when it was lost.
     pub dropped_messages: u64,
+    /// Messages that the relay itself sent: of `on_connect`, heartbeats, replies. They are not among
+    /// those forwarded.
+    pub own_messages: u64,
 }
 
 impl fmt::Display for SourceTally {

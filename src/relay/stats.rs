@@ -17,7 +17,7 @@ use crate::net::stream::Socket;
 pub struct SourceStats {
     /// Its name.
     pub name: String,
-    /// `dialing`, `opening`, `open`, `waiting` or `given_up`.
+    /// `dialing`, `opening` (also while `on_connect` is not done), `open`, `waiting` or `given_up`.
     pub state: String,
     /// Seconds in this state.
     pub state_seconds: f64,
@@ -51,7 +51,10 @@ pub struct SourceStats {
     pub forwarded_bytes: u64,
     /// Clients' messages that it did not get.
     pub dropped_messages: u64,
-    /// Bytes of clients' messages that it has not taken yet.
+    /// Messages that the relay itself sent: of `on_connect`, heartbeats, replies.
+    #[serde(default)]
+    pub own_messages: u64,
+    /// Bytes of messages that it has not taken yet.
     pub outbox_bytes: u64,
     /// Whether it is not read because a channel is full.
     pub is_paused: bool,
@@ -171,7 +174,7 @@ impl<S: Socket> Relay<S> {
     /// Counts sources and clients.
     pub fn census(&self) -> Census {
         let present = || self.sources.iter().filter(|source| !source.is_removed());
-        let is_open = |source: &&Source| matches!(source.state, State::Open { .. });
+        let is_open = |source: &&Source| source.open_key().is_some_and(|key| self.is_ready(key));
         Census {
             open_sources: present().filter(is_open).count(),
             sources: present().count(),
@@ -197,12 +200,19 @@ impl<S: Socket> Relay<S> {
         clients.filter_map(|key| self.of_client(self.conns.get(key)?, now)).collect()
     }
 
+    fn state_name(&self, source: &Source) -> &'static str {
+        match source.open_key() {
+            Some(key) if !self.is_ready(key) => "opening",
+            Some(_) | None => state_name(source.state),
+        }
+    }
+
     fn of_source(&self, source: &Source, now: Instant) -> SourceStats {
         let conn = source.key().and_then(|key| self.conns.get(key));
         let tally = &source.tally;
         SourceStats {
             name: source.settings.name.clone(),
-            state: state_name(source.state).to_owned(),
+            state: self.state_name(source).to_owned(),
             state_seconds: seconds(now, source.state_since.unwrap_or(now)),
             redial_seconds: source.redial_at().map(|until| seconds(until, now)),
             peer: conn.map(|conn| conn.peer.to_string()),
@@ -220,6 +230,7 @@ impl<S: Socket> Relay<S> {
             forwarded_messages: tally.forwarded_messages,
             forwarded_bytes: tally.forwarded_bytes,
             dropped_messages: tally.dropped_messages,
+            own_messages: tally.own_messages,
             outbox_bytes: conn.map_or(0, |conn| conn.outbox.len() as u64),
             is_paused: source.held.is_some(),
         }

@@ -25,7 +25,8 @@ impl<S: Socket> Relay<S> {
     /// Puts a message on its way to a source, as a client's would be. Says whether the source is up
     /// and takes it.
     pub fn send_to_source(&mut self, id: SourceId, message: Message<'_>) -> bool {
-        let conn = self.sources[id.0].open_key().and_then(|key| self.conns.get(key));
+        let ready = self.sources[id.0].open_key().filter(|key| self.is_ready(*key));
+        let conn = ready.and_then(|key| self.conns.get(key));
         let takes_more = conn.is_some_and(|conn| conn.outbox.len() < self.max_forward_bytes(id));
         if takes_more {
             self.forward_to(id, message);

@@ -18,6 +18,7 @@ mod relaying;
 mod reload;
 mod sandbox;
 mod secrets;
+mod session;
 mod sources;
 mod starting;
 mod stopping;

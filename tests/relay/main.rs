@@ -12,6 +12,7 @@ mod peer;
 mod pipe;
 mod reload;
 mod securing;
+mod session;
 mod simulation;
 mod slow;
 mod world;

@@ -10,6 +10,7 @@ use veylor::codec::{Gate, Wire, ws};
 use veylor::net::stream::Socket;
 use veylor::reactor::table::Key;
 use veylor::relay::reload::Layout;
+use veylor::relay::script::Script;
 use veylor::relay::settings::{ChannelId, ChannelSettings, SourceId, SourceSettings};
 use veylor::relay::{Command, Outcome, Peer, Relay, State};
 
@@ -37,6 +38,10 @@ pub(crate) struct World {
     /// What sources answer instead of agreeing.
     pub(crate) refusal: Option<String>,
     accepts_nobody: bool,
+    /// What is said to each source that is dialled from now on.
+    pub(crate) script: Script,
+    /// Connections for which a program was asked what to say.
+    pub(crate) prompts: Vec<Key>,
 }
 
 /// Names a client of the world.
@@ -100,6 +105,8 @@ impl World {
             dials: Vec::new(),
             refusal: None,
             accepts_nobody: false,
+            script: Script::default(),
+            prompts: Vec::new(),
         }
     }
 
@@ -418,6 +425,7 @@ impl World {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Close => self.accepts_nobody = true,
+            Command::Prompt(key) => self.prompts.push(key),
             Command::Dial(id) => {
                 self.dials.push(self.now - self.start);
                 if self.is_up {
@@ -429,6 +437,7 @@ impl World {
                     };
                     let end = RelayEnd(near.clone());
                     let key = self.relay.open_source(end, id, &request, Peer::Unix(None), self.now);
+                    self.relay.instruct(key, self.script.clone());
                     self.ends.push((key, near));
                     if self.sources.len() <= id.0 {
                         self.sources.resize_with(id.0 + 1, || None);

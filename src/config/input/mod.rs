@@ -1,6 +1,7 @@
 //! The keys of a configuration file, and the values each may have. Defaults are `build`'s business.
 
 mod approach;
+mod session;
 mod source;
 mod words;
 
@@ -18,6 +19,8 @@ use crate::codec::auth::Auth;
 use crate::net::admission::Admission;
 use crate::relay::settings::{OnSourceLoss, SlowClient, UnixMessageType};
 
+#[cfg(test)]
+pub(super) use self::session::{COMMAND_KEYS, HEARTBEAT_KEYS, REPLY_KEYS, STEP_KEYS};
 pub(super) use self::source::{SOURCE_KEYS, SourceInput, TrustInput};
 pub(super) use self::words::name;
 use self::words::{is_origin, listening_host, path, port_number};

@@ -1,8 +1,10 @@
 //! The keys of an item of `sources`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::approach::approach;
+use super::session;
 use super::words::{listening_host, name, path};
 use super::{MannersInput, TlsInput, allowed_origins, host, manners, port, socket_path, tls};
 use crate::codec::auth::Auth;
@@ -10,6 +12,7 @@ use crate::config::access;
 use crate::config::approach::Approach;
 use crate::config::problem::KeyPath;
 use crate::config::section::Section;
+use crate::config::session::SessionTemplate;
 use crate::config::target;
 use crate::config::template::Template;
 use crate::net::admission::Admission;
@@ -49,6 +52,12 @@ pub(in crate::config) const SOURCE_KEYS: &[&str] = &[
     "proxy",
     "bind",
     "tcp_user_timeout",
+    "on_connect",
+    "on_connect_command",
+    "heartbeat",
+    "reply_to",
+    "idle_timeout",
+    "max_age",
 ];
 /// An item of `sources`.
 #[derive(Debug)]
@@ -71,6 +80,9 @@ pub(in crate::config) struct SourceInput {
     pub(in crate::config) networks: Admission,
     pub(in crate::config) processes: Admission,
     pub(in crate::config) manners: MannersInput,
+    pub(in crate::config) session: SessionTemplate,
+    pub(in crate::config) idle_timeout: Option<Duration>,
+    pub(in crate::config) max_age: Option<Duration>,
 }
 
 /// How a source is recognised, and what it is shown.
@@ -103,6 +115,9 @@ pub(super) fn source(section: &mut Section<'_>) -> SourceInput {
         networks: access::networks(section),
         processes: access::processes(section, "unix_socket_users", "unix_socket_groups"),
         manners: manners(section),
+        session: session::session(section),
+        idle_timeout: session::idle_timeout(section),
+        max_age: session::max_age(section),
     }
 }
 

@@ -12,6 +12,7 @@ use landlock::{
 };
 
 use crate::config;
+use crate::config::approach::TokenCommand;
 use crate::config::settings::{Settings, Source};
 use crate::config::template::credentials_folder;
 
@@ -173,9 +174,10 @@ impl Folders {
 
 /// Where programs are run from; nowhere, if no source has any.
 fn programs(settings: &Settings) -> impl Iterator<Item = PathBuf> {
-    let commands: Vec<_> =
-        settings.sources.iter().filter_map(|source| source.approach.token.as_ref()).collect();
-    let own: Vec<_> = commands.iter().flat_map(|command| command.folders()).collect();
+    let of_session = |source: &Source| Some(source.session.command.clone()?.program);
+    let of = |source: &Source| [source.approach.token.clone(), of_session(source)];
+    let commands: Vec<_> = settings.sources.iter().flat_map(of).flatten().collect();
+    let own: Vec<_> = commands.iter().flat_map(TokenCommand::folders).collect();
     let system = PROGRAM_FOLDERS.into_iter().map(PathBuf::from);
     system.filter(move |_| !commands.is_empty()).chain(own)
 }

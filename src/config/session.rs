@@ -1,0 +1,161 @@
+//! What is said to a source, as it is configured.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::approach::TokenCommand;
+use super::message::MessageTemplate;
+use super::template::{Fillings, TemplateError};
+use crate::codec::pattern::Pattern;
+use crate::relay::script::{Heartbeat, Prompt, Reply, Script, Step, Wait};
+
+/// Bytes of all that is said to a source, once its holes are filled.
+pub const MAX_SCRIPT_BYTES: usize = 1 << 20;
+
+/// What is said to a source. `Debug` shows none of it.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct SessionTemplate {
+    /// `on_connect_command`.
+    pub command: Option<CommandTemplate>,
+    /// `on_connect`.
+    pub steps: Vec<StepTemplate>,
+    /// `heartbeat`.
+    pub heartbeat: Option<HeartbeatTemplate>,
+    /// `reply_to`.
+    pub replies: Vec<ReplyTemplate>,
+}
+
+/// A program that is asked what to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandTemplate {
+    /// The program.
+    pub program: TokenCommand,
+    /// When it is asked, and for how long.
+    pub prompt: Prompt,
+}
+
+/// An item of `on_connect`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepTemplate {
+    /// What is sent.
+    pub send: Option<MessageTemplate>,
+    /// What is waited for then.
+    pub wait: Option<Wait>,
+}
+
+/// A message that is sent again and again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeartbeatTemplate {
+    /// The time between two.
+    pub every: Duration,
+    /// The message.
+    pub send: MessageTemplate,
+}
+
+/// A message that is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplyTemplate {
+    /// What it is like.
+    pub pattern: Pattern,
+    /// What is sent then.
+    pub send: MessageTemplate,
+    /// Whether clients get it, too.
+    pub forward: bool,
+}
+
+/// Why a message cannot be made. No secret is in it.
+#[derive(Debug)]
+pub struct ScriptError {
+    /// The key it belongs to.
+    pub key: &'static str,
+    /// Its place in the list of that key, counted from 0.
+    pub index: Option<usize>,
+    cause: Option<TemplateError>,
+}
+
+impl SessionTemplate {
+    /// What shall be said on a connection that is dialled at this moment. Reads files, so it may
+    /// block.
+    pub fn script(&self, fillings: &Fillings) -> Result<Script, ScriptError> {
+        let mut script = Script {
+            prompt: self.command.as_ref().map(|command| command.prompt.clone()),
+            ..Script::default()
+        };
+        for (index, step) in self.steps.iter().enumerate() {
+            let payload = step.send.as_ref().map(|send| send.payload(fillings)).transpose();
+            let send =
+                payload.map_err(|cause| ScriptError::of("on_connect", Some(index), cause))?;
+            script.steps.push(Step { send, wait: step.wait.clone() });
+        }
+        if let Some(HeartbeatTemplate { every, send }) = &self.heartbeat {
+            let send = send.payload(fillings);
+            let send = send.map_err(|cause| ScriptError::of("heartbeat", None, cause))?;
+            script.heartbeat = Some(Heartbeat { every: *every, send });
+        }
+        for (index, reply) in self.replies.iter().enumerate() {
+            let answer = reply.send.answer(fillings);
+            let answer = answer.map_err(|cause| ScriptError::of("reply_to", Some(index), cause))?;
+            let ReplyTemplate { pattern, forward, .. } = reply.clone();
+            script.replies.push(Reply { pattern, answer, forward });
+        }
+        if script.bytes() > MAX_SCRIPT_BYTES {
+            return Err(ScriptError { key: "on_connect", index: None, cause: None });
+        }
+        Ok(script)
+    }
+
+    /// The files that fill the holes of messages.
+    pub fn files(&self) -> impl Iterator<Item = PathBuf> {
+        let steps = self.steps.iter().filter_map(|step| step.send.as_ref());
+        let heartbeat = self.heartbeat.iter().map(|heartbeat| &heartbeat.send);
+        let replies = self.replies.iter().map(|reply| &reply.send);
+        steps.chain(heartbeat).chain(replies).flat_map(MessageTemplate::files)
+    }
+
+    /// Whether something is said at all.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl ScriptError {
+    fn of(key: &'static str, index: Option<usize>, cause: TemplateError) -> Self {
+        Self { key, index, cause: Some(cause) }
+    }
+
+    /// What is wrong, without the key.
+    pub fn cause(&self) -> String {
+        let limit = MAX_SCRIPT_BYTES >> 20;
+        self.cause.as_ref().map_or_else(
+            || format!("what is said to the source comes to more than {limit} MiB"),
+            ToString::to_string,
+        )
+    }
+}
+
+impl fmt::Display for ScriptError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.index {
+            Some(index) => write!(f, "item {} of {}: {}", index + 1, self.key, self.cause()),
+            None => write!(f, "{}: {}", self.key, self.cause()),
+        }
+    }
+}
+
+impl std::error::Error for ScriptError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(self.cause.as_ref()?)
+    }
+}
+
+impl fmt::Debug for SessionTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionTemplate")
+            .field("command", &self.command)
+            .field("steps", &self.steps.len())
+            .field("has_heartbeat", &self.heartbeat.is_some())
+            .field("replies", &self.replies.len())
+            .finish()
+    }
+}
