@@ -11,6 +11,7 @@ pub mod http;
 pub mod lines;
 pub mod pattern;
 pub mod prefixed;
+pub mod recording;
 pub mod request;
 mod wire;
 pub mod ws;
@@ -72,6 +73,9 @@ pub struct CloseReason {
     pub text: String,
 }
 
+/// Only who speaks HTTP asks for something.
+const NOT_ASKED: Error = Error::Protocol("a request where none is asked for");
+
 /// One connection's protocol.
 #[derive(Debug)]
 pub enum Codec {
@@ -81,6 +85,8 @@ pub enum Codec {
     Prefixed(prefixed::Codec),
     /// Lines.
     Lines(lines::Codec),
+    /// A recording that is played, as a source.
+    Recording(recording::Codec),
 }
 
 impl Codec {
@@ -97,24 +103,22 @@ impl Codec {
             Self::WebSocket(codec) => codec.poll_event(inbox, outbox),
             Self::Prefixed(codec) => codec.poll_event(inbox),
             Self::Lines(codec) => codec.poll_event(inbox),
+            Self::Recording(codec) => codec.poll_event(inbox),
         }
     }
 
-    /// The wire of broadcasts to this peer.
+    /// The wire of broadcasts to this peer. A recording gets none; like `Prefixed`, it has no pings.
     pub fn wire(&self) -> Wire {
         match self {
             Self::WebSocket(codec) => codec.wire(),
-            Self::Prefixed(_) => Wire::Prefixed,
+            Self::Prefixed(_) | Self::Recording(_) => Wire::Prefixed,
             Self::Lines(_) => Wire::Lines,
         }
     }
 
     /// Whether the peer answers pings: who does not, and takes what it is owed, is alive.
     pub fn has_pings(&self) -> bool {
-        match self {
-            Self::WebSocket(codec) => codec.has_pings(),
-            Self::Prefixed(_) | Self::Lines(_) => false,
-        }
+        self.websocket().is_some_and(ws::Codec::has_pings)
     }
 
     /// Understands where a client's request leads, and owes a refusal if that is nowhere.
@@ -125,10 +129,8 @@ impl Codec {
         is_shared: bool,
         outbox: &mut Outbox,
     ) -> Result<ws::Asked, Error> {
-        match self {
-            Self::WebSocket(codec) => codec.asked(head, is_shared, outbox),
-            Self::Prefixed(_) | Self::Lines(_) => Err(Error::Protocol("a request")),
-        }
+        let codec = self.websocket_mut().ok_or(NOT_ASKED)?;
+        codec.asked(head, is_shared, outbox)
     }
 
     /// Answers a client's request, and is open if that is a yes. It is none if `closed` says so.
@@ -140,25 +142,22 @@ impl Codec {
         closed: Option<ws::Closed>,
         outbox: &mut Outbox,
     ) -> Result<(), Error> {
-        match self {
-            Self::WebSocket(codec) => codec.answer(head, entrance, policy, closed, outbox),
-            Self::Prefixed(_) | Self::Lines(_) => Err(Error::Protocol("a request")),
-        }
+        let codec = self.websocket_mut().ok_or(NOT_ASKED)?;
+        codec.answer(head, entrance, policy, closed, outbox)
     }
 
     /// Owes a client that asks for a channel that is not there an answer that says so.
     pub fn refuse(&mut self, status: u16, reason: &str, outbox: &mut Outbox) -> Error {
-        match self {
-            Self::WebSocket(codec) => codec.refuse((status, reason.to_owned().into()), outbox),
-            Self::Prefixed(_) | Self::Lines(_) => Error::Protocol("a request"),
+        match self.websocket_mut() {
+            Some(codec) => codec.refuse((status, reason.to_owned().into()), outbox),
+            None => NOT_ASKED,
         }
     }
 
     /// Owes a client a page, with which the connection ends.
     pub fn show(&mut self, content_type: &str, body: &str, outbox: &mut Outbox) {
-        match self {
-            Self::WebSocket(codec) => codec.show(content_type, body, outbox),
-            Self::Prefixed(_) | Self::Lines(_) => {}
+        if let Some(codec) = self.websocket_mut() {
+            codec.show(content_type, body, outbox);
         }
     }
 
@@ -168,46 +167,37 @@ impl Codec {
             Self::WebSocket(codec) => codec.set_max_message_size(max_message_size),
             Self::Prefixed(codec) => codec.set_max_message_size(max_message_size),
             Self::Lines(codec) => codec.set_max_message_size(max_message_size),
+            // Its thread has the limit that it was started with.
+            Self::Recording(_) => {}
         }
     }
 
     /// Changes the type of the peer's messages, where its wire does not say it.
     pub fn set_message_type(&mut self, message_type: prefixed::MessageType) {
-        match self {
-            Self::WebSocket(_) | Self::Lines(_) => {}
-            Self::Prefixed(codec) => codec.set_message_type(message_type),
+        if let Self::Prefixed(codec) = self {
+            codec.set_message_type(message_type);
         }
     }
 
     /// What a WebSocket client calls itself in its handshake.
     pub fn user_agent(&self) -> Option<&str> {
-        match self {
-            Self::WebSocket(codec) => codec.user_agent(),
-            Self::Prefixed(_) | Self::Lines(_) => None,
-        }
+        self.websocket()?.user_agent()
     }
 
     /// The subprotocol that a source has chosen of those it was offered.
     pub fn subprotocol(&self) -> Option<&str> {
-        match self {
-            Self::WebSocket(codec) => codec.subprotocol(),
-            Self::Prefixed(_) | Self::Lines(_) => None,
-        }
+        self.websocket()?.subprotocol()
     }
 
     /// What a client may do that had to show a secret.
     pub fn grant(&self) -> Option<&Arc<Grant>> {
-        match self {
-            Self::WebSocket(codec) => codec.grant(),
-            Self::Prefixed(_) | Self::Lines(_) => None,
-        }
+        self.websocket()?.grant()
     }
 
     /// Changes what a client may do.
     pub fn set_grant(&mut self, grant: Option<Arc<Grant>>) {
-        match self {
-            Self::WebSocket(codec) => codec.set_grant(grant),
-            Self::Prefixed(_) | Self::Lines(_) => {}
+        if let Some(codec) = self.websocket_mut() {
+            codec.set_grant(grant);
         }
     }
 
@@ -216,6 +206,7 @@ impl Codec {
         match self {
             Self::WebSocket(codec) => codec.is_open(),
             Self::Prefixed(_) | Self::Lines(_) => true,
+            Self::Recording(codec) => codec.is_open(),
         }
     }
 
@@ -223,25 +214,43 @@ impl Codec {
     pub fn send(&mut self, message: Message<'_>, outbox: &mut Outbox) {
         match self {
             Self::WebSocket(codec) => codec.send(message, outbox),
-            Self::Prefixed(_) | Self::Lines(_) => outbox.write(|bytes| {
-                self.wire().encode(message, 0, bytes);
-            }),
+            Self::Prefixed(_) | Self::Lines(_) => {
+                outbox.write(|bytes| self.wire().encode(message, 0, bytes));
+            }
+            Self::Recording(_) => {}
         }
+    }
+
+    /// Whether there is somebody who takes messages.
+    pub fn takes_messages(&self) -> bool {
+        !matches!(self, Self::Recording(_))
     }
 
     /// Owes the peer a ping. A wire without pings, or a connection that is not open, owes nothing.
     pub fn ping(&mut self, outbox: &mut Outbox) {
-        match self {
-            Self::WebSocket(codec) => codec.ping(outbox),
-            Self::Prefixed(_) | Self::Lines(_) => {}
+        if let Some(codec) = self.websocket_mut() {
+            codec.ping(outbox);
         }
     }
 
     /// Says goodbye. A wire without a goodbye says nothing.
     pub fn close(&mut self, code: u16, reason: &str, outbox: &mut Outbox) {
+        if let Some(codec) = self.websocket_mut() {
+            codec.close(code, reason, outbox);
+        }
+    }
+
+    fn websocket(&self) -> Option<&ws::Codec> {
         match self {
-            Self::WebSocket(codec) => codec.close(code, reason, outbox),
-            Self::Prefixed(_) | Self::Lines(_) => {}
+            Self::WebSocket(codec) => Some(codec),
+            Self::Prefixed(_) | Self::Lines(_) | Self::Recording(_) => None,
+        }
+    }
+
+    fn websocket_mut(&mut self) -> Option<&mut ws::Codec> {
+        match self {
+            Self::WebSocket(codec) => Some(codec),
+            Self::Prefixed(_) | Self::Lines(_) | Self::Recording(_) => None,
         }
     }
 }
