@@ -59,7 +59,7 @@ fn cannot_watch(error: io::Error) -> Failure {
 pub(super) fn tell_and_run(signals: Caught, daemon: Daemon) -> Result<(), Failure> {
     signals.tell(daemon.post()).map_err(cannot_watch)?;
     match daemon.run().map_err(Failure::Daemon)? {
-        Outcome::Asked => {
+        Outcome::Asked | Outcome::Played => {
             log::info!("ended");
             Ok(())
         }

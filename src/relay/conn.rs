@@ -47,6 +47,8 @@ pub enum Peer {
     Tcp(SocketAddr),
     /// Some process of this machine; which one, if the system tells.
     Unix(Option<Credentials>),
+    /// A recording that is played.
+    Recording,
 }
 
 /// How far a connection's life has gone.
@@ -400,7 +402,7 @@ impl Peer {
                 IpAddr::V4(address) => address.into(),
                 IpAddr::V6(address) => (address & NETWORK_MASK).into(),
             }),
-            Self::Unix(_) => None,
+            Self::Unix(_) | Self::Recording => None,
         }
     }
 }
@@ -418,6 +420,7 @@ impl fmt::Display for Peer {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix(Some(credentials)) => credentials.fmt(f),
             Self::Unix(None) => f.write_str("unix"),
+            Self::Recording => f.write_str("recording"),
         }
     }
 }

@@ -13,7 +13,7 @@ use super::backlog::Backlog;
 use super::backoff::Verdict;
 use super::conn::{Conn, Goodbye, Role, Stage, Wait};
 use super::settings::{ChannelId, OnSourceLoss, SourceId};
-use super::source::State;
+use super::source::{Source, State};
 use super::stats::{ChannelStats, Departures};
 use super::{DRAIN, HANDSHAKE_TIMEOUT, LINGER, Outcome, PING_INTERVAL, Relay};
 use crate::codec::{CloseReason, Error};
@@ -28,10 +28,10 @@ impl<S: Socket> Relay<S> {
     pub(super) fn ended(&mut self, key: Key, now: Instant) {
         let Some(conn) = self.conns.get(key) else { return };
         // A Unix client has no other way to say it.
-        let why = if conn.codec.has_pings() {
-            "closed without a goodbye"
-        } else {
-            "closed by the client"
+        let why = match conn.role {
+            _ if conn.codec.has_pings() => "closed without a goodbye",
+            Role::Newcomer | Role::Client(_) => "closed by the client",
+            Role::Source(_) => "it is read no further",
         };
         self.part(key, Reason::Closed, &why, now);
         self.condemned.push(key);
@@ -114,6 +114,9 @@ impl<S: Socket> Relay<S> {
         reason: &CloseReason,
         now: Instant,
     ) {
+        if self.conns.get(key).is_some_and(|conn| !conn.codec.takes_messages()) {
+            return self.recording_ended(key, source, reason, now);
+        }
         let why = format_args!("closed by the source{reason}");
         self.lose_source(source, key, Verdict::of_close(reason), &why, now);
         self.linger(key, now + LINGER);
@@ -174,6 +177,11 @@ impl<S: Socket> Relay<S> {
     pub(super) fn linger(&mut self, key: Key, until: Instant) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.stage = Stage::Lingering { half_closed: false };
+        // There is nobody who would hear last words, or say some.
+        if !conn.codec.takes_messages() {
+            self.condemned.push(key);
+            return;
+        }
         self.schedule(key, until);
         self.ready.push(key);
         self.queue(key);
@@ -305,7 +313,12 @@ impl<S: Socket> Relay<S> {
     /// Ends when no source is left that could come back.
     pub(super) fn end_if_all_gave_up(&mut self, now: Instant) {
         let mut present = self.sources.iter().filter(|source| !source.is_removed()).peekable();
-        if present.peek().is_some() && present.all(|source| source.state == State::GivenUp) {
+        let is_over = |source: &Source| matches!(source.state, State::GivenUp | State::Ended);
+        if self.ending.is_some() || present.peek().is_none() || !present.all(is_over) {
+            self.played_since = None;
+        } else if self.sources.iter().all(|source| source.state != State::GivenUp) {
+            self.end_if_all_was_played(now);
+        } else {
             log::error!("every source has given up, nothing is left to relay");
             self.drain(Outcome::AllSourcesGaveUp, now);
         }

@@ -359,6 +359,7 @@ impl<S: Socket> Relay<S> {
                 "source {name}: {dropped} messages of clients were dropped while it was down"
             );
         }
+        self.ledgers.note_opening(id);
     }
 
     /// Broadcasts a source's message, or holds it until there is room.
@@ -370,6 +371,7 @@ impl<S: Socket> Relay<S> {
         source.tally.received_bytes += bytes;
         source.tally.largest_bytes = source.tally.largest_bytes.max(bytes);
         self.tap.note(id, Way::Received, message);
+        self.ledgers.note(id, message);
         if !self.converse(key, id, message, now) {
             return;
         }
@@ -424,6 +426,10 @@ impl<S: Socket> Relay<S> {
             source.tally.dropped_messages += 1;
             return;
         };
+        if !conn.codec.takes_messages() {
+            Self::refuse_to_record(source);
+            return;
+        }
         source.tally.forwarded_messages += 1;
         source.tally.forwarded_bytes += message.payload.len() as u64;
         self.tap.note(id, Way::Forwarded, message);

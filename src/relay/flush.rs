@@ -27,6 +27,9 @@ impl<S: Socket> Relay<S> {
         to_flush.append(&mut self.to_flush);
         self.to_flush = to_flush;
         self.review_pauses(now);
+        if self.played_since.is_some() {
+            self.end_if_all_gave_up(now);
+        }
     }
 
     /// Puts a connection on the list of those to be flushed.

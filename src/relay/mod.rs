@@ -18,7 +18,9 @@ mod expiry;
 mod flush;
 pub mod greeting;
 mod history;
+pub mod record;
 pub mod reload;
+mod replay;
 pub mod script;
 pub mod session;
 pub mod settings;
@@ -37,6 +39,7 @@ use self::backoff::Verdict;
 use self::channel::Channel;
 use self::conn::{Conn, Goodbye, Paces, Patience, Stage, Tally};
 pub use self::conn::{Peer, Role};
+pub use self::replay::LAST_WAIT;
 use self::script::Script;
 use self::session::Session;
 use self::settings::{ChannelId, ChannelSettings, SourceId, SourceSettings};
@@ -93,6 +96,8 @@ pub enum Outcome {
     Asked,
     /// Every source has given up.
     AllSourcesGaveUp,
+    /// Every source was a recording and was played to its end.
+    Played,
 }
 
 /// Sources, channels and their connections.
@@ -125,6 +130,9 @@ pub struct Relay<S> {
     /// Bytes that sources sent since they were asked for.
     batch_bytes: usize,
     tap: tap::Tap,
+    ledgers: record::Ledgers,
+    /// Since when all recordings have ended, if nothing else is left.
+    played_since: Option<Instant>,
     ending: Option<Ending>,
 }
 
@@ -174,6 +182,8 @@ impl<S: Socket> Relay<S> {
             seed,
             batch_bytes: 0,
             tap: tap::Tap::default(),
+            ledgers: record::Ledgers::default(),
+            played_since: None,
             ending: None,
         };
         for id in (0..relay.sources.len()).map(SourceId) {
@@ -288,7 +298,8 @@ impl<S: Socket> Relay<S> {
         let ending = self.ending.filter(|_| !self.conns.is_empty()).map(|ending| ending.until);
         let timers =
             [&self.timers, &self.paced, &self.sessions].into_iter().filter_map(Timers::next);
-        redials.chain(patience).chain(ending).chain(timers).min()
+        let last_wait = self.last_wait_ends_at();
+        redials.chain(patience).chain(ending).chain(last_wait).chain(timers).min()
     }
 
     /// Bytes that sources have sent since they were last taken note of.
@@ -441,6 +452,7 @@ impl<S: Socket> Relay<S> {
     }
 
     fn dial(&mut self, id: SourceId, now: Instant) {
+        self.played_since = None;
         self.sources[id.0].enter(State::Dialing, now);
         self.commands.push_back(Command::Dial(id));
     }

@@ -215,7 +215,7 @@ impl<S: Socket> Relay<S> {
         match source.state {
             // It is waited for already: it goes first.
             State::Waiting(_) if source.leaving.is_some() => {}
-            State::Waiting(_) | State::GivenUp => self.dial(id, now),
+            State::Waiting(_) | State::GivenUp | State::Ended => self.dial(id, now),
             State::Dialing => {
                 self.forget_dial(id);
                 self.dial(id, now);

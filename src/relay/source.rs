@@ -31,6 +31,8 @@ pub enum State {
     Waiting(Instant),
     /// The attempts are spent, or the relay ends.
     GivenUp,
+    /// It is a recording and was played to its end.
+    Ended,
     /// It is wanted no longer: a free place.
     Removed,
 }
@@ -159,7 +161,9 @@ impl Source {
     pub(super) fn key(&self) -> Option<Key> {
         match self.state {
             State::Opening(key) | State::Open { key, .. } => Some(key),
-            State::Dialing | State::Waiting(_) | State::GivenUp | State::Removed => None,
+            State::Dialing | State::Waiting(_) | State::GivenUp | State::Ended | State::Removed => {
+                None
+            }
         }
     }
 
@@ -176,6 +180,7 @@ impl Source {
             | State::Opening(_)
             | State::Open { .. }
             | State::GivenUp
+            | State::Ended
             | State::Removed => None,
         }
     }
@@ -188,6 +193,7 @@ impl Source {
             | State::Opening(_)
             | State::Waiting(_)
             | State::GivenUp
+            | State::Ended
             | State::Removed => None,
         }
     }

@@ -17,7 +17,8 @@ use crate::net::stream::Socket;
 pub struct SourceStats {
     /// Its name.
     pub name: String,
-    /// `dialing`, `opening` (also while `on_connect` is not done), `open`, `waiting` or `given_up`.
+    /// `dialing`, `opening` (also while `on_connect` is not done), `open`, `waiting`, `given_up` or
+    /// `ended`.
     pub state: String,
     /// Seconds in this state.
     pub state_seconds: f64,
@@ -334,6 +335,7 @@ fn state_name(state: State) -> &'static str {
         State::Open { .. } => "open",
         State::Waiting(_) => "waiting",
         State::GivenUp => "given_up",
+        State::Ended => "ended",
         State::Removed => "removed",
     }
 }
