@@ -140,6 +140,20 @@ pub fn whole_records(records: &[u8], most: usize) -> usize {
     bytes
 }
 
+/// The messages of whole records, and those that gaps among them stand for.
+pub fn messages_in(mut records: &[u8]) -> (u64, u64) {
+    let (mut messages, mut missing) = (0, 0);
+    while let Some((head, rest)) = Head::split(records) {
+        match head.kind {
+            TEXT | BINARY => messages += 1,
+            GAP => missing += number(rest),
+            _ => {}
+        }
+        records = records.get(head.record_bytes()..).unwrap_or_default();
+    }
+    (messages, missing)
+}
+
 /// Bytes of the record of a message.
 pub fn message_bytes(message: Message<'_>) -> usize {
     HEAD_BYTES + message.payload.len()
@@ -330,6 +344,8 @@ mod tests {
             assert_eq!(whole_records(&records, most), expected);
         }
         assert_eq!(whole_records(&records[..40], 60), 35);
+        let records = recorded(&[text("one"), Happening::Gap(7), binary(b"2")]);
+        assert_eq!(messages_in(&records), (2, 7));
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub struct Records {
     pub bytes: Vec<u8>,
     /// The messages among them.
     pub messages: u64,
+    /// The messages that a gap among them stands for.
+    pub missed: u64,
 }
 
 /// What becomes of the messages of one source.
@@ -39,6 +41,8 @@ struct Ledger {
     writer: Writer,
     /// Messages that were left out since the writer fell behind; `None`: it has not.
     missed: Option<u64>,
+    /// Messages that were ever left out.
+    left_out: u64,
     /// Messages that are still wanted; `None`: all.
     wanted: Option<u64>,
 }
@@ -83,6 +87,7 @@ impl Ledger {
         }
         if let Some(missed) = &mut self.missed {
             *missed += 1;
+            self.left_out += 1;
             return;
         }
         recording::push(time, Happening::Message(message), &mut self.records.bytes);
@@ -98,35 +103,46 @@ impl Ledger {
         waiting == 0 || waiting.saturating_add(bytes) <= MAX_UNWRITTEN_BYTES
     }
 
-    /// Learns how far the writer is. The messages that it has missed, if it has caught up with that.
-    fn learn(&mut self, writer: Writer, time: u64) -> Option<u64> {
+    /// Learns how far the writer is, and how many messages it had to throw away.
+    fn learn(&mut self, writer: Writer, lost: u64, time: u64) {
         self.writer = writer;
-        let Writer::Busy(unwritten) = writer else { return None };
-        if unwritten > MAX_UNWRITTEN_BYTES / 2 {
-            return None;
+        if lost > 0 {
+            *self.missed.get_or_insert(0) += lost;
         }
-        let missed = self.missed.take().filter(|missed| *missed > 0)?;
-        recording::push(time, Happening::Gap(missed), &mut self.records.bytes);
-        Some(missed)
+        match writer {
+            Writer::Busy(unwritten) if unwritten <= MAX_UNWRITTEN_BYTES / 2 => self.catch_up(time),
+            Writer::Busy(_) | Writer::Stopped => {}
+        }
+    }
+
+    /// Tells in a record what was left out, and leaves out no more.
+    fn catch_up(&mut self, time: u64) {
+        let missed = self.missed.take().unwrap_or_default();
+        if missed > 0 {
+            recording::push(time, Happening::Gap(missed), &mut self.records.bytes);
+            self.records.missed += missed;
+        }
     }
 }
 
 impl<S: Socket> Relay<S> {
     /// Copies everything that a source sends from now on, or so many messages of it.
     pub fn record(&mut self, source: SourceId, wanted: Option<u64>) {
-        self.stop_recording(source);
+        self.end_records(source);
         let (records, writer) = (Records::default(), Writer::Busy(0));
-        self.ledgers.ledgers.push(Ledger { source, records, writer, missed: None, wanted });
+        let ledger = Ledger { source, records, writer, missed: None, left_out: 0, wanted };
+        self.ledgers.ledgers.push(ledger);
     }
 
-    /// Copies nothing more of a source. The messages that nobody has written or been told of.
-    pub fn stop_recording(&mut self, source: SourceId) -> u64 {
-        let ledgers = &mut self.ledgers.ledgers;
+    /// Copies nothing more of a source. What has come since it was last asked.
+    pub fn end_records(&mut self, source: SourceId) -> Records {
+        let Ledgers { ledgers, time } = &mut self.ledgers;
         let Some(place) = ledgers.iter().position(|ledger| ledger.source == source) else {
-            return 0;
+            return Records::default();
         };
-        let ledger = ledgers.swap_remove(place);
-        ledger.missed.unwrap_or_default() + ledger.records.messages
+        let mut ledger = ledgers.swap_remove(place);
+        ledger.catch_up(*time);
+        ledger.records
     }
 
     /// Learns what time it is, for records: microseconds since 1970.
@@ -134,11 +150,13 @@ impl<S: Socket> Relay<S> {
         self.ledgers.time = time;
     }
 
-    /// Learns how far a source's writer is. If it has caught up after it fell behind: the messages
-    /// that it has missed, which a record tells.
-    pub fn learn_of_writer(&mut self, source: SourceId, writer: Writer) -> Option<u64> {
+    /// Learns how far a source's writer is, and how many messages it had to throw away since this was
+    /// last told.
+    pub fn learn_of_writer(&mut self, source: SourceId, writer: Writer, lost: u64) {
         let time = self.ledgers.time;
-        self.ledgers.of(source)?.learn(writer, time)
+        if let Some(ledger) = self.ledgers.of(source) {
+            ledger.learn(writer, lost, time);
+        }
     }
 
     /// What has come of a source since this was last asked.
@@ -147,10 +165,10 @@ impl<S: Socket> Relay<S> {
         ledger.map(|ledger| std::mem::take(&mut ledger.records)).unwrap_or_default()
     }
 
-    /// Whether messages of a source are left out at this moment.
-    pub fn is_missing_records(&self, source: SourceId) -> bool {
-        let mut ledgers = self.ledgers.ledgers.iter();
-        ledgers.any(|ledger| ledger.source == source && ledger.missed.is_some())
+    /// Messages of a source that were never copied, since its writer was behind or could not write.
+    pub fn left_out(&self, source: SourceId) -> u64 {
+        let ledger = self.ledgers.ledgers.iter().find(|ledger| ledger.source == source);
+        ledger.map_or(0, |ledger| ledger.left_out)
     }
 
     /// Whether a source has sent all the messages that were wanted.
@@ -168,7 +186,8 @@ mod tests {
 
     fn ledger(wanted: Option<u64>) -> Ledger {
         let records = Records::default();
-        Ledger { source: SourceId(0), records, writer: Writer::Busy(0), missed: None, wanted }
+        let (source, writer) = (SourceId(0), Writer::Busy(0));
+        Ledger { source, records, writer, missed: None, left_out: 0, wanted }
     }
 
     fn binary(payload: &[u8]) -> Message<'_> {
@@ -199,12 +218,14 @@ mod tests {
         ledger.note(binary(b"x"), 3);
         assert_eq!(told(&ledger), [half.len().to_string()]);
         ledger.records = Records::default();
-        assert_eq!(ledger.learn(Writer::Busy(half.len() + HEAD_BYTES), 4), None);
+        ledger.learn(Writer::Busy(half.len() + HEAD_BYTES), 0, 4);
+        assert_eq!(told(&ledger), [""; 0]);
         ledger.note(binary(b"y"), 5);
-        assert_eq!(ledger.learn(Writer::Busy(half.len()), 6), Some(3));
+        ledger.learn(Writer::Busy(half.len()), 0, 6);
         ledger.note(binary(b"z"), 7);
         assert_eq!(told(&ledger), ["gap 3", "1"]);
-        assert_eq!(ledger.learn(Writer::Busy(0), 8), None);
+        ledger.learn(Writer::Busy(0), 0, 8);
+        assert_eq!((told(&ledger).len(), ledger.records.missed), (2, 3));
     }
 
     #[test]
@@ -220,11 +241,12 @@ mod tests {
     #[test]
     fn nothing_is_copied_for_a_writer_that_cannot_write() {
         let mut ledger = ledger(None);
-        assert_eq!(ledger.learn(Writer::Stopped, 1), None);
+        ledger.learn(Writer::Stopped, 0, 1);
         ledger.note(binary(b"x"), 2);
         assert!(told(&ledger).is_empty());
-        assert_eq!(ledger.learn(Writer::Busy(0), 3), Some(1));
-        assert_eq!(told(&ledger), ["gap 1"]);
+        // What waited when it stopped is missing as well.
+        ledger.learn(Writer::Busy(0), 4, 3);
+        assert_eq!(told(&ledger), ["gap 5"]);
     }
 
     #[test]

@@ -59,6 +59,20 @@ pub struct SourceStats {
     pub outbox_bytes: u64,
     /// Whether it is not read because a channel is full.
     pub is_paused: bool,
+    /// What is written down of it, if it is recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording: Option<RecordingStats>,
+}
+
+/// What is written down of a source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordingStats {
+    /// Messages that are in the file.
+    pub messages: u64,
+    /// Bytes of their records.
+    pub bytes: u64,
+    /// Messages that are not, since the disk was too slow or the file could not be written.
+    pub missed_messages: u64,
 }
 
 /// A channel and what has passed through it.
@@ -234,6 +248,7 @@ impl<S: Socket> Relay<S> {
             own_messages: tally.own_messages,
             outbox_bytes: conn.map_or(0, |conn| conn.outbox.len() as u64),
             is_paused: source.held.is_some(),
+            recording: None,
         }
     }
 
