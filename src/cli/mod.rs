@@ -8,7 +8,9 @@ mod demo;
 mod door;
 #[cfg(feature = "manual")]
 mod man;
+mod record;
 mod relay;
+mod replay;
 mod run;
 mod tap;
 #[cfg(feature = "tui")]
@@ -59,6 +61,10 @@ enum Command {
     Demo(demo::Args),
     /// Relays one service without a configuration file
     Relay(relay::Args),
+    /// Records what one service sends, without a configuration file
+    Record(record::Args),
+    /// Plays a recording to clients, without a configuration file
+    Replay(replay::Args),
     /// Tells all that is wrong with a configuration, or what it comes to
     Check(check::Args),
     /// Shows a running relay in the terminal
@@ -135,6 +141,16 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Demo(args)) => demo::demo(&args, logging(&LogSettings::default(), manner)?),
         Some(Command::Relay(args)) => {
             let settings = relay::settings(&args)?;
+            let logging = logging(&settings.log, manner)?;
+            run::run(settings, logging)
+        }
+        Some(Command::Record(args)) => {
+            let settings = record::settings(&args)?;
+            let logging = logging(&settings.log, manner)?;
+            record::record(settings, logging)
+        }
+        Some(Command::Replay(args)) => {
+            let settings = replay::settings(&args)?;
             let logging = logging(&settings.log, manner)?;
             run::run(settings, logging)
         }

@@ -13,39 +13,57 @@ const DEFAULT_ADDRESS: &str = "127.0.0.1:8765";
 pub(super) struct Args {
     /// The service, such as `wss://example.com/stream`; `${env:NAME}` keeps a secret out of sight
     url: String,
+    #[command(flatten)]
+    doors: Doors,
+}
+
+/// Where clients connect.
+#[derive(Debug, clap::Args)]
+pub(super) struct Doors {
     /// Where WebSocket clients connect [default: 127.0.0.1:8765, unless --unix is given]
     #[arg(long, value_name = "ADDR")]
-    ws: Option<String>,
+    pub(super) ws: Option<String>,
     /// Where Unix clients connect
     #[arg(long, value_name = "PATH")]
-    unix: Option<PathBuf>,
+    pub(super) unix: Option<PathBuf>,
+}
+
+impl Doors {
+    /// The keys of a source that open them.
+    pub(super) fn lines(&self) -> Result<Vec<String>, Failure> {
+        let mut lines = Vec::new();
+        let default = self.unix.is_none().then_some(DEFAULT_ADDRESS);
+        if let Some(address) = self.ws.as_deref().or(default) {
+            let (host, port) = host_and_port(address)?;
+            lines.push(format!("    websocket_host: {}", quoted(host)));
+            lines.push(format!("    websocket_port: {}", quoted(port)));
+        }
+        if let Some(path) = &self.unix {
+            let path =
+                path.to_str().ok_or_else(|| Failure::Usage("--unix is not UTF-8".to_owned()))?;
+            lines.push(format!("    unix_socket_path: {}", quoted(path)));
+        }
+        Ok(lines)
+    }
 }
 
 /// The settings of a configuration with this one source and the defaults.
 pub(super) fn settings(args: &Args) -> Result<Settings, Failure> {
     let mut lines = vec!["sources:".to_owned(), format!("  - url: {}", quoted(&args.url))];
-    let default = args.unix.is_none().then_some(DEFAULT_ADDRESS);
-    if let Some(address) = args.ws.as_deref().or(default) {
-        let (host, port) = host_and_port(address)?;
-        lines.push(format!("    websocket_host: {}", quoted(host)));
-        lines.push(format!("    websocket_port: {}", quoted(port)));
-    }
-    if let Some(path) = &args.unix {
-        let path = path.to_str().ok_or_else(|| Failure::Usage("--unix is not UTF-8".to_owned()))?;
-        lines.push(format!("    unix_socket_path: {}", quoted(path)));
-    }
-    config::parse(&lines.join("\n")).map_err(|error| in_arguments(&error))
+    lines.extend(args.doors.lines()?);
+    config::parse(&lines.join("\n")).map_err(|error| in_arguments(&error, &[("url", "URL")]))
 }
 
 /// The first problem of a configuration that nobody wrote, by the argument it comes from.
-fn in_arguments(error: &config::Error) -> Failure {
+pub(super) fn in_arguments(error: &config::Error, own: &[(&str, &str)]) -> Failure {
     let config::Error::Problems { problems, .. } = error else {
         return Failure::Usage(error.to_string());
     };
-    let arguments = [("url", "URL"), ("websocket_", "--ws"), ("unix_", "--unix")];
+    let doors = [("websocket_", "--ws"), ("unix_", "--unix")];
     let argument_of = |path: &str| {
         let key = path.rsplit('.').next().unwrap_or_default();
-        arguments.iter().find(|(start, _)| key.starts_with(start)).map_or("", |(_, name)| name)
+        let mut arguments = own.iter().chain(&doors);
+        arguments.find(|(start, _)| key.starts_with(start)).map_or("", |(_, name)| name)
     };
     let told = problems.first().map(|p| format!("{}: {}", argument_of(&p.path), p.message));
     Failure::Usage(told.unwrap_or_default())
@@ -73,11 +91,8 @@ mod tests {
     use super::*;
 
     fn addresses(ws: Option<&str>, unix: Option<&str>) -> Vec<String> {
-        let args = Args {
-            url: "ws://example.com/it's".into(),
-            ws: ws.map(Into::into),
-            unix: unix.map(Into::into),
-        };
+        let doors = Doors { ws: ws.map(Into::into), unix: unix.map(Into::into) };
+        let args = Args { url: "ws://example.com/it's".into(), doors };
         let settings = settings(&args).unwrap();
         settings.endpoints.iter().map(ToString::to_string).collect()
     }
@@ -94,10 +109,12 @@ mod tests {
 
     #[test]
     fn wrong_address_is_a_usage_error() {
-        let args = Args { url: "ws://x".into(), ws: Some("nonsense".into()), unix: None };
-        assert!(matches!(settings(&args), Err(Failure::Usage(_))));
-        let args = Args { url: "nonsense".into(), ws: None, unix: None };
-        let error = settings(&args).unwrap_err().to_string();
+        let args = |url: &str, ws: Option<&str>| Args {
+            url: url.into(),
+            doors: Doors { ws: ws.map(Into::into), unix: None },
+        };
+        assert!(matches!(settings(&args("ws://x", Some("nonsense"))), Err(Failure::Usage(_))));
+        let error = settings(&args("nonsense", None)).unwrap_err().to_string();
         assert!(error.starts_with("veylor: URL: is not a URL"), "{error}");
     }
 }

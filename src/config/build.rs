@@ -10,6 +10,7 @@ use super::input::{
 use super::performance::{Performance, check_byte_rate};
 use super::plan::rounded_size;
 use super::problem::{KeyPath, Problems};
+use super::recording;
 use super::settings::{Endpoint, EndpointTls, Guests, Log, Settings, Source};
 use super::target;
 use super::template::{Fillings, Template};
@@ -91,15 +92,16 @@ impl Builder<'_> {
                            `- url: wss://example.com/stream`";
             self.problems.add(path, message);
         }
-        let urls: Vec<Option<WsUrl>> = inputs.iter().map(|input| self.check(input)).collect();
-        let names = self.names(&inputs, &urls, rebroadcasts);
+        let from_urls: Vec<Option<String>> = inputs.iter().map(|input| self.check(input)).collect();
+        let names = self.names(&inputs, &from_urls, rebroadcasts);
         for (input, name) in inputs.into_iter().zip(names) {
             self.source(name, input, rebroadcasts);
         }
     }
 
-    /// Resolves what a source dials with once, so that what is missing is told before the start.
-    fn check(&mut self, input: &SourceInput) -> Option<WsUrl> {
+    /// Resolves what a source dials with once, so that what is missing is told before the start. The
+    /// name that comes from its url.
+    fn check(&mut self, input: &SourceInput) -> Option<String> {
         let fillings = input.approach.stand_ins();
         self.check_session(input, &fillings);
         self.check_headers(input, &fillings);
@@ -139,20 +141,23 @@ impl Builder<'_> {
         path: &KeyPath,
         url: Option<&Template>,
         fillings: &Fillings,
-    ) -> Option<WsUrl> {
+    ) -> Option<String> {
         let Some(url) = url else {
             if !self.problems.mention(path) {
                 self.problems.add(path.clone(), "is missing, such as wss://example.com/stream");
             }
             return None;
         };
+        if let Ok(Some(file)) = recording::recording(url) {
+            return self.check_recording(path, &file);
+        }
         match target::resolved_url(url, fillings) {
             Ok(url) if url.is_tls() && !cfg!(feature = "tls") => {
                 let message = "scheme \"wss\" needs a veylor that was built with the feature `tls`";
                 self.problems.add(path.clone(), message);
                 None
             }
-            Ok(url) => Some(url),
+            Ok(url) => Some(host_name(&url)),
             Err(error) => {
                 self.problems.add(path.clone(), error.to_string());
                 None
@@ -164,7 +169,7 @@ impl Builder<'_> {
     fn names(
         &mut self,
         inputs: &[SourceInput],
-        urls: &[Option<WsUrl>],
+        from_urls: &[Option<String>],
         rebroadcasts: bool,
     ) -> Vec<String> {
         let mut taken = HashSet::new();
@@ -177,11 +182,11 @@ impl Builder<'_> {
             }
         }
         taken.insert(REBROADCAST.to_owned());
-        let name_of = |(input, url): (&SourceInput, &Option<WsUrl>)| {
-            let host = || url.as_ref().map_or_else(|| "source".to_owned(), host_name);
+        let name_of = |(input, from_url): (&SourceInput, &Option<String>)| {
+            let host = || from_url.clone().unwrap_or_else(|| "source".to_owned());
             input.name.clone().unwrap_or_else(|| unused_name(&host(), &mut taken))
         };
-        inputs.iter().zip(urls).map(name_of).collect()
+        inputs.iter().zip(from_urls).map(name_of).collect()
     }
 
     fn source(&mut self, name: String, mut input: SourceInput, rebroadcasts: bool) {
@@ -189,8 +194,9 @@ impl Builder<'_> {
         self.warn_of_idle_keys(&input);
         let trust = std::mem::take(&mut input.trust);
         let trust = self.trust(&input.path, trust, input.url.as_ref());
+        let (replay, record) = (self.replay(&input), self.record(&input));
         let doors = self.source_doors(&input);
-        if doors.is_empty() && !rebroadcasts {
+        if doors.is_empty() && !rebroadcasts && input.record.is_none() {
             self.refuse_deaf_source(&input.path);
         } else if !doors.is_empty() {
             let origins = input.allowed_origins;
@@ -217,6 +223,8 @@ impl Builder<'_> {
             trust,
             approach: input.approach,
             session: input.session,
+            replay,
+            record,
         });
     }
 
@@ -226,7 +234,7 @@ impl Builder<'_> {
         let causes = [path.key("websocket_port"), path.key("unix_socket_path"), rebroadcast];
         if !causes.iter().any(|cause| self.problems.mention(cause)) {
             let message = "nobody could get its messages: give it a websocket_port or a \
-                           unix_socket_path, or enable rebroadcast";
+                           unix_socket_path, enable rebroadcast, or record it";
             self.problems.add(path.clone(), message);
         }
     }
@@ -452,6 +460,8 @@ pub(super) mod tests {
             trust: Trust::default(),
             approach: Approach::default(),
             session: SessionTemplate::default(),
+            replay: None,
+            record: None,
         }
     }
 

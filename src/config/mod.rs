@@ -18,6 +18,7 @@ mod performance;
 pub mod plan;
 mod problem;
 mod raw;
+pub mod recording;
 pub mod reload;
 mod section;
 mod secure;
@@ -105,6 +106,8 @@ mod tests {
         let sections = [
             input::TOP_KEYS,
             input::SOURCE_KEYS,
+            recording::RECORD_KEYS,
+            recording::ROTATE_KEYS,
             input::REBROADCAST_KEYS,
             input::WEBSOCKET_KEYS,
             input::TLS_KEYS,
@@ -167,8 +170,8 @@ mod tests {
             None => format!("{line}\n"),
         };
         let settings = settings(&text.lines().filter(is_kept).map(secret).collect::<String>());
-        assert_eq!(settings.channels.len(), 2);
-        assert_eq!(settings.endpoints.len(), 6, "the admin doors are endpoints, too");
+        assert_eq!(settings.channels.len(), 3);
+        assert_eq!(settings.endpoints.len(), 7, "the admin doors are endpoints, too");
         assert_eq!(settings.warnings, [""; 0]);
     }
 

@@ -9,6 +9,7 @@ use crate::codec::Gate;
 use crate::codec::request::MAX_BODY_BYTES;
 use crate::net::listener::Address;
 use crate::relay::MAX_CLIENT_OUTBOX_BYTES;
+use crate::relay::record::MAX_UNWRITTEN_BYTES;
 use crate::relay::session::MAX_OVERTURE_BYTES;
 use crate::relay::settings::{ChannelId, ChannelSettings, SourceId};
 
@@ -215,6 +216,7 @@ fn shares(settings: &Settings) -> Vec<Share> {
             steady_bytes: SOURCE_BYTES,
             worst_bytes: SOURCE_BYTES + held + read_buffer + outbox + session,
         });
+        shares.extend(recording_share(source));
     }
     for endpoint in &settings.endpoints {
         let Some(ChannelId(channel)) = endpoint.channel() else { continue };
@@ -237,6 +239,22 @@ fn shares(settings: &Settings) -> Vec<Share> {
         });
     }
     shares
+}
+
+/// What a recording takes that is made, or played: its buffers double when they grow.
+fn recording_share(source: &Source) -> Option<Share> {
+    let (name, message) = (&source.relay.name, bytes(source.relay.max_message_size));
+    let unwritten = bytes(MAX_UNWRITTEN_BYTES).max(message);
+    let of_record = source.record.as_ref().map_or(0, |_| 2 * unwritten);
+    let of_replay = source.replay.map_or(0, |_| SOURCE_BYTES + 2 * message);
+    let steady_bytes =
+        if of_record > 0 { SOURCE_BYTES } else { 0 } + if of_replay > 0 { SOURCE_BYTES } else { 0 };
+    let worst_bytes = of_record + of_replay;
+    (worst_bytes > 0).then(|| Share {
+        what: format!("recording of {name}"),
+        steady_bytes,
+        worst_bytes,
+    })
 }
 
 /// Bytes of one guest's TLS.

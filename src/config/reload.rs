@@ -3,6 +3,7 @@
 //! Sources and channels are the same when their names are, endpoints when their addresses are.
 //! Nothing is done here.
 
+use super::recording::Replay;
 use super::session::SessionTemplate;
 use super::settings::{Endpoint, Guests, Log, Settings, Source};
 use crate::codec::Gate;
@@ -176,6 +177,7 @@ fn source_change(old: Option<&Source>, new: &Source) -> Option<String> {
         ),
         if_differs(&old.relay.idle_timeout, &new.relay.idle_timeout, "idle_timeout"),
         if_differs(&old.relay.max_age, &new.relay.max_age, "max_age"),
+        if_differs(&old.record, &new.record, "record"),
     ];
     let redial = if ways.is_empty() { "" } else { ", it is dialled anew" };
     let changed = have_changed(&[ways, limits.concat()].concat())?;
@@ -191,6 +193,7 @@ fn changed_ways(old: &Source, new: &Source) -> Vec<&'static str> {
         changed_trust(&old.trust, &new.trust),
         old.approach.changes(&new.approach),
         changed_session(&old.session, &new.session),
+        changed_replay(old, new),
     ]
     .concat()
 }
@@ -202,6 +205,22 @@ fn changed_session(old: &SessionTemplate, new: &SessionTemplate) -> Vec<&'static
         if_differs(&old.command, &new.command, "on_connect_command"),
         if_differs(&old.heartbeat, &new.heartbeat, "heartbeat"),
         if_differs(&old.replies, &new.replies, "reply_to"),
+    ]
+    .concat()
+}
+
+/// What has changed of how a recording is played.
+fn changed_replay(old: &Source, new: &Source) -> Vec<&'static str> {
+    let (old, new) = (&old.replay, &new.replay);
+    let (speed, is_looped) = (
+        |r: &Option<Replay>| r.map(|r| r.speed),
+        |r: &Option<Replay>| r.is_some_and(|r| r.is_looped),
+    );
+    let audience = |r: &Option<Replay>| r.map_or(0, |r| r.wait_for_clients);
+    [
+        if_differs(&speed(old), &speed(new), "speed"),
+        if_differs(&is_looped(old), &is_looped(new), "loop"),
+        if_differs(&audience(old), &audience(new), "wait_for_clients"),
     ]
     .concat()
 }

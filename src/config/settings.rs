@@ -7,6 +7,7 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use super::approach::Approach;
+use super::recording::{Record, Replay};
 use super::session::SessionTemplate;
 use super::template::Template;
 use crate::codec::Gate;
@@ -55,6 +56,11 @@ impl Settings {
             Address::Tcp { .. } => None,
         })
     }
+
+    /// The files in which sources are recorded.
+    pub fn recording_paths(&self) -> impl Iterator<Item = &PathBuf> {
+        self.sources.iter().filter_map(|source| Some(&source.record.as_ref()?.path))
+    }
 }
 
 /// What is said, and where.
@@ -101,6 +107,10 @@ pub struct Source {
     pub approach: Approach,
     /// What is said to it, resolved anew at every dial.
     pub session: SessionTemplate,
+    /// How it is played, if it is a recording.
+    pub replay: Option<Replay>,
+    /// How it is recorded, if it is.
+    pub record: Option<Record>,
 }
 
 /// One address to connect to.

@@ -44,6 +44,8 @@ pub struct TargetError {
 pub enum TargetErrorCause {
     /// A hole cannot be filled.
     Template(TemplateError),
+    /// The url named a recording, and names none any more.
+    NoRecording,
     /// The filled text is no address of a WebSocket service.
     Url(UrlError),
     /// The name is no header's name, or one that is not the user's to set.
@@ -80,7 +82,8 @@ impl Source {
         let templates = self.headers.iter().map(|(_, value)| value).chain([&self.url]);
         let templates = templates.chain(&self.approach.proxy);
         let files = templates.flat_map(Template::files).chain(self.session.files());
-        files.chain(self.trust.files())
+        let recording = self.replay.and_then(|_| self.recording().ok());
+        files.chain(self.trust.files()).chain(recording)
     }
 }
 
@@ -102,7 +105,9 @@ impl std::error::Error for TargetError {
         match &self.cause {
             TargetErrorCause::Template(error) => Some(error),
             TargetErrorCause::Url(error) => Some(error),
-            TargetErrorCause::HeaderName(_) | TargetErrorCause::HeaderValue => None,
+            TargetErrorCause::HeaderName(_)
+            | TargetErrorCause::HeaderValue
+            | TargetErrorCause::NoRecording => None,
         }
     }
 }
@@ -112,6 +117,7 @@ impl fmt::Display for TargetErrorCause {
         match self {
             Self::Template(error) => error.fmt(f),
             Self::Url(error) => error.fmt(f),
+            Self::NoRecording => f.write_str("names no recording any more: restart veylor"),
             Self::HeaderName(why) => f.write_str(why),
             Self::HeaderValue => {
                 f.write_str("has a line break or another character that no header may have")

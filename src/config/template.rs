@@ -148,6 +148,10 @@ impl Template {
     /// The text as a url that may be logged: holes unfilled, without user, password and query.
     pub fn redacted_url(&self) -> String {
         let masked = self.masked();
+        // A path has no secrets, and may have any sign.
+        if masked.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("file:")) {
+            return self.shown(0..masked.len());
+        }
         let end = masked.find(['?', '#']).unwrap_or(masked.len());
         let authority = masked[..end].find("://").map_or(0, |at| at + "://".len());
         let path = masked[authority..end].find('/').map_or(end, |at| authority + at);

@@ -14,7 +14,7 @@ use crate::observe::process::{process, unix_time};
 use crate::observe::prometheus;
 use crate::observe::snapshot::{ChannelStatus, Event, Snapshot, SourceStatus};
 use crate::observe::tapped::{TapEvent, TappedMessage};
-use crate::relay::stats::ClientStats;
+use crate::relay::stats::{ClientStats, RecordingStats, SourceStats};
 use crate::relay::tap::Way;
 
 /// Clients that a snapshot lists, at most.
@@ -74,7 +74,10 @@ impl Daemon {
             uptime_seconds: now.saturating_duration_since(self.started).as_secs_f64(),
             process: process(),
             sources: sources
-                .map(|stats| SourceStatus { url: self.url_of(&stats.name), stats })
+                .map(|stats| SourceStatus {
+                    url: self.url_of(&stats.name),
+                    stats: self.with_recording(stats),
+                })
                 .collect(),
             channels: channels
                 .map(|stats| ChannelStatus { endpoints: self.endpoints_of(&stats.name), stats })
@@ -83,6 +86,19 @@ impl Daemon {
             turns: self.turns.histogram(),
             deliveries: self.deliveries.histogram(),
         }
+    }
+
+    fn with_recording(&self, stats: SourceStats) -> SourceStats {
+        let source = self.relay.source_named(&stats.name);
+        let recording = source.and_then(|source| {
+            let tally = self.recorders.tally(source)?;
+            Some(RecordingStats {
+                messages: tally.messages,
+                bytes: tally.bytes,
+                missed_messages: tally.lost_messages + self.relay.left_out(source),
+            })
+        });
+        SourceStats { recording, ..stats }
     }
 
     fn url_of(&self, name: &str) -> String {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use mio::Registry;
 use mio::net::TcpStream;
 
+use super::replaying::Recording;
 use super::sandbox::Sandbox;
 use super::{Letter, program, token};
 use crate::codec::ws::Request;
@@ -61,6 +62,8 @@ enum Stage {
     },
     /// Addresses are raced.
     Connecting(Box<Resolved>),
+    /// A recording is open and waits for its audience.
+    Ready(Box<Recording>),
 }
 
 /// All that must be known of a source to dial it.
@@ -116,7 +119,13 @@ impl Dialing {
         self.stages[id.0] = Stage::Resolving { number: attempt.number, until };
         let source = self.sources[id.0].clone();
         let (post, sandbox) = (self.post.clone(), Arc::clone(&self.sandbox));
-        let job = move || post.send(Letter::Resolved(attempt, resolve(&source, &sandbox)));
+        let job = move || {
+            post.send(if source.replay.is_some() {
+                Letter::Opened(attempt, open(&source, &sandbox).map(Box::new))
+            } else {
+                Letter::Resolved(attempt, resolve(&source, &sandbox))
+            });
+        };
         let error = resolver::spawn(job).err()?;
         self.stages[id.0] = Stage::Idle;
         Some(format!("no thread to resolve its name: {error}"))
@@ -129,20 +138,7 @@ impl Dialing {
         resolved: Result<Box<Resolved>, String>,
         now: Instant,
     ) -> Option<(SourceId, String)> {
-        let Attempt { source: id, number } = attempt;
-        let is_asked_for = match self.stages[id.0] {
-            Stage::Resolving { number: asked, .. } if asked == number => true,
-            Stage::Hanging { number: asked } if asked == number => false,
-            // Its source was given another address meanwhile, or removed.
-            Stage::Idle
-            | Stage::Resolving { .. }
-            | Stage::Hanging { .. }
-            | Stage::Connecting(_) => return None,
-        };
-        self.stages[id.0] = Stage::Idle;
-        if self.is_closed || !is_asked_for {
-            return None;
-        }
+        let id = self.asked(attempt)?;
         match resolved {
             Ok(resolved) => {
                 let source = &self.sources[id.0];
@@ -186,6 +182,66 @@ impl Dialing {
         };
         let error = resolver::spawn(job).err()?;
         Some(format!("cannot be run: {error}"))
+    }
+
+    /// Takes the recording that a thread has opened. The source and why it cannot be played, if so.
+    pub(super) fn opened(
+        &mut self,
+        attempt: Attempt,
+        opened: Result<Box<Recording>, String>,
+    ) -> Option<(SourceId, String)> {
+        let id = self.asked(attempt)?;
+        match opened {
+            Ok(recording) => {
+                let name = &self.sources[id.0].relay.name;
+                match recording.replay.wait_for_clients {
+                    0 => {}
+                    1 => log::info!("source {name}: waits for a client"),
+                    clients => log::info!("source {name}: waits for {clients} clients"),
+                }
+                self.stages[id.0] = Stage::Ready(recording);
+                None
+            }
+            Err(why) => Some((id, why)),
+        }
+    }
+
+    /// The next recording that has its audience, to be played.
+    pub(super) fn next_recording(
+        &mut self,
+        audience: impl Fn(SourceId) -> usize,
+    ) -> Option<(SourceId, Box<Recording>)> {
+        let is_due = |(id, stage): &(usize, &Stage)| match stage {
+            Stage::Ready(recording) => recording.replay.wait_for_clients <= audience(SourceId(*id)),
+            Stage::Idle
+            | Stage::Resolving { .. }
+            | Stage::Hanging { .. }
+            | Stage::Connecting(_) => false,
+        };
+        let (id, _) = self.stages.iter().enumerate().find(is_due)?;
+        match std::mem::replace(&mut self.stages[id], Stage::Idle) {
+            Stage::Ready(recording) => Some((SourceId(id), recording)),
+            stage => {
+                self.stages[id] = stage;
+                None
+            }
+        }
+    }
+
+    /// The source of an attempt whose answer has come, if it is still waited for.
+    fn asked(&mut self, Attempt { source: id, number }: Attempt) -> Option<SourceId> {
+        let is_asked_for = match self.stages[id.0] {
+            Stage::Resolving { number: asked, .. } if asked == number => true,
+            Stage::Hanging { number: asked } if asked == number => false,
+            // Its source was given another address meanwhile, or removed.
+            Stage::Idle
+            | Stage::Resolving { .. }
+            | Stage::Hanging { .. }
+            | Stage::Connecting(_)
+            | Stage::Ready(_) => return None,
+        };
+        self.stages[id.0] = Stage::Idle;
+        (is_asked_for && !self.is_closed).then_some(id)
     }
 
     /// Learns how to reach the source of each place. Dials of those that are removed, and of
@@ -242,7 +298,7 @@ impl Dialing {
     pub(super) fn wake_at(&self) -> Option<Instant> {
         let resolving = self.stages.iter().filter_map(|stage| match stage {
             Stage::Resolving { until, .. } => Some(*until),
-            Stage::Idle | Stage::Hanging { .. } | Stage::Connecting(_) => None,
+            Stage::Idle | Stage::Hanging { .. } | Stage::Connecting(_) | Stage::Ready(_) => None,
         });
         resolving.chain(self.dialer.wake_at()).min()
     }
@@ -266,10 +322,28 @@ fn resolve_timeout(source: &Source) -> Duration {
 
 /// Reads what may have changed since the last dial. Blocks: runs on a thread of its own.
 fn resolve(source: &Source, sandbox: &Sandbox) -> Result<Box<Resolved>, String> {
-    reach(source, sandbox).map_err(|why| match sandbox.unreadable(|| source.files()) {
+    with_remedy(reach(source, sandbox), source, sandbox)
+}
+
+/// Says if it was the sandbox.
+fn with_remedy<T>(
+    reached: Result<T, String>,
+    source: &Source,
+    sandbox: &Sandbox,
+) -> Result<T, String> {
+    reached.map_err(|why| match sandbox.unreadable(|| source.files()) {
         Some(outside) => format!("{why}; {}", outside.to_string().replace('\n', "; ")),
         None => why,
     })
+}
+
+/// Opens a recording. Blocks: runs on a thread of its own.
+fn open(source: &Source, sandbox: &Sandbox) -> Result<Recording, String> {
+    let opened = source.recording().map_err(|error| error.to_string()).and_then(|path| {
+        let replay = source.replay.ok_or("there is nothing to play")?;
+        Recording::open(&path, replay, &source.relay.name, source.relay.max_message_size)
+    });
+    with_remedy(opened, source, sandbox)
 }
 
 fn reach(source: &Source, sandbox: &Sandbox) -> Result<Box<Resolved>, String> {

@@ -11,7 +11,9 @@ mod listening;
 pub mod logging;
 mod notify;
 mod program;
+pub mod recording;
 mod reloading;
+mod replaying;
 mod sandbox;
 pub mod signals;
 mod token;
@@ -31,7 +33,9 @@ use self::dialing::{Attempt, Connected, Dialing, Resolved};
 use self::listening::{Arrival, Listening};
 use self::logging::Logging;
 use self::notify::Notify;
+use self::recording::Recorders;
 use self::reloading::{Reading, ReloadError, Reloading};
+use self::replaying::Recording;
 use self::sandbox::Sandbox;
 use self::signals::Signal;
 use self::watch::Watch;
@@ -46,7 +50,7 @@ use crate::reactor::mailbox::{Mailbox, Post};
 use crate::reactor::poller::{Pace, Poller, Readiness};
 use crate::reactor::table::Key;
 use crate::reactor::target::Target;
-use crate::relay::settings::ChannelId;
+use crate::relay::settings::{ChannelId, SourceId};
 use crate::relay::{Command, Outcome, Peer, Relay};
 
 /// A turn that read so much from sources does not linger: its batch is large enough.
@@ -63,6 +67,7 @@ pub struct Daemon {
     relay: Relay<Stream>,
     listening: Listening,
     dialing: Dialing,
+    recorders: Recorders,
     admin: Admin,
     watch: Watch,
     logging: Logging,
@@ -89,6 +94,8 @@ pub enum Letter {
     Resolved(Attempt, Result<Box<Resolved>, String>),
     /// What a source's `on_connect_command` has printed for a connection, or why it has failed.
     Prompted(Key, Result<Vec<u8>, String>),
+    /// A recording is open, or why not.
+    Opened(Attempt, Result<Box<Recording>, String>),
     /// The configuration was read again, or is wrong.
     Reloaded(u64, Result<Box<Reading>, ReloadError>),
 }
@@ -125,6 +132,7 @@ impl Daemon {
             relay,
             listening,
             dialing,
+            recorders: Recorders::new(),
             reloading: Reloading::new(mailbox_post),
             sandbox: Arc::default(),
             admin: Admin::default(),
@@ -171,6 +179,8 @@ impl Daemon {
     /// Relays until it is told to stop, or nothing is left to relay.
     pub fn run(mut self) -> Result<Outcome, Error> {
         let mut now = clock();
+        let sources = (0..).map(SourceId).zip(self.settings.sources.iter().map(Some));
+        self.recorders.reload(sources, &mut self.relay);
         self.notify.ready();
         self.obey(now);
         self.notify.turn(now, || self.relay.census());
@@ -178,9 +188,11 @@ impl Daemon {
             let pace = self.poller.wait(now, self.wake_at(now)).map_err(Error::System)?;
             self.linger(pace);
             now = clock();
+            self.recorders.begin_turn(&mut self.relay);
             self.read(now);
             self.relay.expire(now);
             self.relay.flush(now);
+            self.record(now);
             while let Some(mut stream) = self.relay.reap() {
                 // Tells a peer in TLS that this end is meant; whoever is gone does not mind.
                 let _ = stream.finish();
@@ -190,6 +202,7 @@ impl Daemon {
             self.notify.turn(now, || self.relay.census());
             now = self.end_turn(now);
         }
+        self.recorders.end(&mut self.relay);
         self.relay.log_tallies();
         Ok(self.relay.outcome().unwrap_or(Outcome::Asked))
     }
@@ -337,6 +350,29 @@ impl Daemon {
         }
     }
 
+    /// Plays recordings whose audience is there.
+    fn play(&mut self, now: Instant) {
+        while let Some((source, recording)) =
+            self.dialing.next_recording(|id| self.relay.audience(id))
+        {
+            match recording.play() {
+                Ok(stream) => {
+                    let key = self.relay.open_recording(Stream::Unix(stream), source, now);
+                    self.register(key, Stream::register, now);
+                }
+                Err(error) => self.relay.dial_failed(source, &error, now),
+            }
+        }
+    }
+
+    /// Hands over what is recorded, and ends when no more is wanted.
+    fn record(&mut self, now: Instant) {
+        if self.recorders.end_turn(&mut self.relay) && self.relay.outcome().is_none() {
+            log::info!("all messages are recorded that were wanted");
+            self.relay.drain(Outcome::Asked, now);
+        }
+    }
+
     fn open_letters(&mut self, now: Instant) {
         while let Some(letter) = self.mailbox.next() {
             match letter {
@@ -360,6 +396,11 @@ impl Daemon {
                 Letter::Prompted(key, answer) => {
                     let answer = answer.as_deref().map_err(String::as_str);
                     self.relay.prompted(key, answer, now);
+                }
+                Letter::Opened(attempt, opened) => {
+                    if let Some((source, why)) = self.dialing.opened(attempt, opened) {
+                        self.relay.dial_failed(source, &why, now);
+                    }
                 }
                 Letter::Resolved(attempt, resolved) => {
                     if let Some((source, why)) = self.dialing.resolved(attempt, resolved, now) {
@@ -399,6 +440,7 @@ impl Daemon {
         while let Some((source, why)) = self.dialing.poll(self.poller.registry(), now) {
             self.relay.dial_failed(source, &why, now);
         }
+        self.play(now);
         self.expire_reading(now);
     }
 }

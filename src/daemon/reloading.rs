@@ -18,6 +18,7 @@ use crate::net::listener::{BindError, Place};
 use crate::net::resolver;
 use crate::reactor::mailbox::Post;
 use crate::reactor::table::Key;
+use crate::relay::settings::SourceId;
 
 /// How far a reload is.
 #[derive(Debug)]
@@ -163,8 +164,11 @@ impl Daemon {
         let plan = reload::plan(&self.settings, &settings, &self.relay.seats());
         let registry = self.poller.registry();
         self.listening.reload(&plan.endpoints, &places, registry).map_err(ReloadError::Daemon)?;
+        let recorded = plan.sources.clone();
         self.dialing.reload(plan.sources, &plan.layout.redials);
         self.relay.reload(plan.layout, now);
+        let recorded = (0..).map(SourceId).zip(recorded.iter().map(Option::as_ref));
+        self.recorders.reload(recorded, &mut self.relay);
         self.logging.change(&settings.log, output);
         let is_new = |warning: &&String| !self.settings.warnings.contains(*warning);
         let warnings = settings.warnings.iter().filter(is_new).cloned().collect();

@@ -6,7 +6,7 @@
 use std::fmt::{self, Write};
 
 use super::snapshot::{ChannelStatus, Histogram, Process, Snapshot, SourceStatus};
-use crate::relay::stats::{BacklogStats, Departures};
+use crate::relay::stats::{BacklogStats, Departures, RecordingStats};
 
 /// The media type of what `render` makes.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -70,13 +70,13 @@ enum Value {
 /// A label's value, escaped.
 struct Escaped<'a>(&'a str);
 
-const SOURCE_METRICS: [Metric<SourceStatus>; 15] = [
+const SOURCE_METRICS: [Metric<SourceStatus>; 18] = [
     gauge("veylor_source_up", "Whether the source is connected.", |source| {
         Value::from(source.stats.state == "open")
     }),
     gauge(
         "veylor_source_state",
-        "Where the source is in its life: 0 given up, 1 waiting, 2 dialing, 3 opening, 4 open.",
+        "Where the source is in its life: 0 given up or ended, 1 waiting, 2 dialing, 3 opening, 4 open.",
         |source| state(&source.stats.state),
     ),
     counter("veylor_source_connects_total", "Connections that were opened.", |source| {
@@ -124,6 +124,21 @@ const SOURCE_METRICS: [Metric<SourceStatus>; 15] = [
         "veylor_source_dropped_messages_total",
         "Clients' messages that the source did not get.",
         |source| Value::Whole(source.stats.dropped_messages),
+    ),
+    counter(
+        "veylor_source_recorded_messages_total",
+        "Messages of the source that are in its recording, if it is recorded.",
+        |source| of_recording(source, |recording| recording.messages),
+    ),
+    counter(
+        "veylor_source_recorded_bytes_total",
+        "Bytes of the records of these messages.",
+        |source| of_recording(source, |recording| recording.bytes),
+    ),
+    counter(
+        "veylor_source_unrecorded_messages_total",
+        "Messages that are not: the disk was too slow, or the file could not be written.",
+        |source| of_recording(source, |recording| recording.missed_messages),
     ),
     gauge(
         "veylor_source_outbox_bytes",
@@ -363,8 +378,18 @@ const fn gauge<T>(name: &'static str, help: &'static str, value: fn(&T) -> Value
     Metric { name, kind: Kind::Gauge, help, value }
 }
 
+/// A number of a recording, if there is one.
+fn of_recording(source: &SourceStatus, number: fn(&RecordingStats) -> u64) -> Value {
+    source
+        .stats
+        .recording
+        .as_ref()
+        .map_or(Value::Unknown, |recording| Value::Whole(number(recording)))
+}
+
 /// A number for a state, the higher the nearer to the goal.
 fn state(name: &str) -> Value {
+    let name = if name == "ended" { "given_up" } else { name };
     let states = ["given_up", "waiting", "dialing", "opening", "open"];
     let number = (0..).zip(states).find(|(_, state)| *state == name);
     number.map_or(Value::Unknown, |(number, _)| Value::Whole(number))
@@ -420,7 +445,9 @@ mod tests {
 
     #[test]
     fn every_state_has_its_number() {
-        for (name, number) in [("given_up", 0), ("waiting", 1), ("opening", 3), ("open", 4)] {
+        for (name, number) in
+            [("given_up", 0), ("ended", 0), ("waiting", 1), ("opening", 3), ("open", 4)]
+        {
             let mut snapshot = snapshot();
             name.clone_into(&mut snapshot.sources[0].stats.state);
             let text = render(&snapshot);
@@ -478,6 +505,7 @@ mod tests {
             connects: 3,
             failures: 1,
             received_messages: 1000,
+            recording: Some(RecordingStats { messages: 990, bytes: 139_587, missed_messages: 10 }),
             received_bytes: 128_000,
             largest_bytes: 512,
             forwarded_messages: 4,

@@ -23,7 +23,8 @@ use crate::relay::settings::{OnSourceLoss, SlowClient, UnixMessageType};
 pub(super) use self::session::{COMMAND_KEYS, HEARTBEAT_KEYS, REPLY_KEYS, STEP_KEYS};
 pub(super) use self::source::{SOURCE_KEYS, SourceInput, TrustInput};
 pub(super) use self::words::name;
-use self::words::{is_origin, listening_host, path, port_number};
+pub(super) use self::words::path;
+use self::words::{is_origin, listening_host, port_number};
 
 // A key that names a file to read ends with `_file`: so `named` finds it.
 pub(super) const TOP_KEYS: &[&str] =

@@ -11,6 +11,7 @@ use crate::codec::auth::Auth;
 use crate::config::access;
 use crate::config::approach::Approach;
 use crate::config::problem::KeyPath;
+use crate::config::recording::{self, RecordInput, ReplayInput};
 use crate::config::section::Section;
 use crate::config::session::SessionTemplate;
 use crate::config::target;
@@ -28,6 +29,10 @@ pub(in crate::config) const SOURCE_KEYS: &[&str] = &[
     "key_file",
     "server_name",
     "fingerprint",
+    "speed",
+    "loop",
+    "wait_for_clients",
+    "record",
     "websocket_port",
     "websocket_host",
     "tls",
@@ -70,6 +75,8 @@ pub(in crate::config) struct SourceInput {
     pub(in crate::config) subprotocols: Vec<String>,
     pub(in crate::config) trust: TrustInput,
     pub(in crate::config) approach: Approach,
+    pub(in crate::config) replay: ReplayInput,
+    pub(in crate::config) record: Option<RecordInput>,
     pub(in crate::config) websocket_port: Option<u16>,
     pub(in crate::config) websocket_host: Option<String>,
     pub(in crate::config) tls: Option<TlsInput>,
@@ -105,6 +112,8 @@ pub(super) fn source(section: &mut Section<'_>) -> SourceInput {
         subprotocols: subprotocols(section),
         trust: trust(section),
         approach: approach(section),
+        replay: recording::replay_input(section),
+        record: recording::record_input(section),
         websocket_port: port(section, "websocket_port"),
         websocket_host: host(section, "websocket_host"),
         tls: tls(section),

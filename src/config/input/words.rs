@@ -16,7 +16,7 @@ pub(super) fn listening_host(text: &str) -> Option<String> {
 }
 
 /// A path of the file system.
-pub(super) fn path(text: &str) -> Option<PathBuf> {
+pub(in crate::config) fn path(text: &str) -> Option<PathBuf> {
     (!text.is_empty() && !text.contains('\0')).then(|| PathBuf::from(text))
 }
 

@@ -56,6 +56,8 @@ const DEVICES: [&str; 2] = ["/dev/tty", "/dev/null"];
 /// Folders that systemd has made for sockets and for logs, separated by colons.
 const RUNTIME_DIRECTORY: &str = "RUNTIME_DIRECTORY";
 const LOGS_DIRECTORY: &str = "LOGS_DIRECTORY";
+/// The same for what is kept, recordings among it.
+const STATE_DIRECTORY: &str = "STATE_DIRECTORY";
 
 /// Links that lead to a file, at most: more are a circle.
 const MAX_LINKS: usize = 16;
@@ -66,6 +68,8 @@ const READING: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadFile | ReadDir
 const EXECUTING: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadFile | ReadDir | Execute});
 const MAKING_SOCKETS: BitFlags<AccessFs> = make_bitflags!(AccessFs::{MakeSock | RemoveFile});
 const LOGGING: BitFlags<AccessFs> = make_bitflags!(AccessFs::{MakeReg | WriteFile});
+const RECORDING: BitFlags<AccessFs> =
+    make_bitflags!(AccessFs::{MakeReg | ReadFile | WriteFile | RemoveFile | Truncate});
 const USING_DEVICES: BitFlags<AccessFs> =
     make_bitflags!(AccessFs::{ReadFile | WriteFile | IoctlDev});
 
@@ -77,6 +81,7 @@ pub(super) struct Folders {
     for_logs: Vec<Folder>,
     /// Empty unless a source has a program to be run.
     for_programs: Vec<Folder>,
+    for_recordings: Vec<Folder>,
     /// The kernel makes a folder of `/proc` anew, as another one, when it has forgotten it for want
     /// of memory. It forgets none that is open.
     _own_process: Option<File>,
@@ -97,6 +102,7 @@ impl Folders {
         let named = named.chain(settings.sources.iter().flat_map(Source::files));
         let sockets = settings.socket_paths().map(|path| folder_of(path).to_owned());
         let log = settings.log.file.clone().into_iter().flat_map(places_of);
+        let recordings = settings.recording_paths().cloned().flat_map(places_of);
         Self {
             _own_process: File::open(OWN_PROCESS).ok(),
             readable: existing(
@@ -105,6 +111,7 @@ impl Folders {
             for_sockets: existing(sockets.chain(folders_in(RUNTIME_DIRECTORY))),
             for_logs: existing(log.chain(folders_in(LOGS_DIRECTORY))),
             for_programs: existing(programs(settings)),
+            for_recordings: existing(recordings.chain(folders_in(STATE_DIRECTORY))),
         }
     }
 
@@ -121,6 +128,7 @@ impl Folders {
             .add_rules(path_beneath_rules(paths(&self.for_sockets), MAKING_SOCKETS))?
             .add_rules(path_beneath_rules(paths(&self.for_logs), LOGGING))?
             .add_rules(path_beneath_rules(paths(&self.for_programs), EXECUTING))?
+            .add_rules(path_beneath_rules(paths(&self.for_recordings), RECORDING))?
             .add_rules(path_beneath_rules(DEVICES, USING_DEVICES))?
             .restrict_self()?;
         Ok(match status.landlock {
@@ -137,7 +145,8 @@ impl Folders {
 
     /// How many are read, how many are written to, and of how many programs are run.
     pub(super) fn counts(&self) -> (usize, usize, usize) {
-        let written = self.for_sockets.len() + self.for_logs.len();
+        let written = [&self.for_sockets, &self.for_logs, &self.for_recordings];
+        let written = written.iter().map(|folders| folders.len()).sum();
         (self.readable.len(), written, self.for_programs.len())
     }
 
@@ -158,6 +167,12 @@ impl Folders {
     pub(super) fn refuse_socket(&self, path: &Path) -> bool {
         let folder = fs::canonicalize(folder_of(path));
         folder.is_ok_and(|folder| !contain(&self.for_sockets, &folder))
+    }
+
+    /// Whether a recording cannot be written or made, in a folder that is there.
+    pub(super) fn refuse_recording(&self, file: &Path) -> bool {
+        let folder = fs::canonicalize(folder_of(file));
+        folder.is_ok_and(|folder| !contain(&self.for_recordings, &folder))
     }
 
     /// Whether a log cannot be written to or made, in a folder that is there.
@@ -258,10 +273,11 @@ impl fmt::Display for Folders {
         };
         let (readable, sockets) = (list(&self.readable), list(&self.for_sockets));
         let (logs, programs) = (list(&self.for_logs), list(&self.for_programs));
+        let recordings = list(&self.for_recordings);
         write!(
             f,
-            "reads in {readable}; makes sockets in {sockets}; logs in {logs}; runs programs of \
-             {programs}"
+            "reads in {readable}; makes sockets in {sockets}; logs in {logs}; records in \
+             {recordings}; runs programs of {programs}"
         )
     }
 }
@@ -319,6 +335,7 @@ mod tests {
             for_sockets: existing([run.clone()].into_iter()),
             for_logs: existing([run.clone()].into_iter()),
             for_programs: Vec::new(),
+            for_recordings: Vec::new(),
         };
         assert!(!folders.refuse_socket(&run.join("a.sock")) && !folders.refuse_log(&run.join("a")));
         assert!(folders.refuse_socket(&root.join("a.sock")) && folders.refuse_log(&root.join("a")));
@@ -345,6 +362,7 @@ mod tests {
             for_sockets: Vec::new(),
             for_logs: Vec::new(),
             for_programs: Vec::new(),
+            for_recordings: Vec::new(),
         };
         assert_eq!(reading(Path::new("/")).too_wide(None), Some(Path::new("/")));
         assert_eq!(reading(&root).too_wide(Some(&root)), Some(&*root));
@@ -360,6 +378,7 @@ mod tests {
             for_sockets: Vec::new(),
             for_logs: Vec::new(),
             for_programs: Vec::new(),
+            for_recordings: Vec::new(),
         };
         let parent = rustix::process::getppid().unwrap().as_raw_nonzero();
         let other = format!("/proc/{parent}/environ");

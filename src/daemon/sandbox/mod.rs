@@ -102,15 +102,16 @@ impl Sandbox {
         }
     }
 
-    /// The sockets of new settings that are not open yet, and their log, as far as they cannot be
-    /// made from inside.
+    /// The sockets of new settings that are not open yet, their log and their recordings, as far as
+    /// they cannot be made from inside.
     pub(super) fn unwritable(&self, old: &Settings, new: &Settings) -> Option<Outside> {
         let folders = self.entered.as_ref()?;
         let is_open = |path: &PathBuf| old.socket_paths().any(|open| open == path);
         let sockets = new.socket_paths().filter(|path| !is_open(path));
         let sockets = sockets.filter(|path| folders.refuse_socket(path));
         let log = new.log.file.iter().filter(|file| folders.refuse_log(file));
-        Outside::of(sockets.chain(log).cloned())
+        let recordings = new.recording_paths().filter(|path| folders.refuse_recording(path));
+        Outside::of(sockets.chain(log).chain(recordings).cloned())
     }
 }
 

@@ -101,6 +101,7 @@ fn indicator(state: &str, palette: &Palette) -> (&'static str, Style) {
     match state {
         "open" => ("●", palette.good),
         "dialing" | "opening" => ("◐", palette.warn),
+        "ended" => ("■", palette.dim),
         "given_up" => ("✕", palette.bad),
         _ => ("○", palette.bad),
     }

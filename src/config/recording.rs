@@ -1,0 +1,333 @@
+//! What a configuration says of recordings: those that are made, and those that are sources.
+
+use std::path::{Path, PathBuf};
+
+use super::build::Builder;
+use super::input::{SourceInput, path};
+use super::problem::KeyPath;
+use super::section::Section;
+use super::settings::Source;
+use super::target::{TargetError, TargetErrorCause};
+use super::template::{Template, TemplateError};
+use crate::net::url::percent_decoded;
+
+pub(super) const RECORD_KEYS: &[&str] = &["path", "rotate"];
+pub(super) const ROTATE_KEYS: &[&str] = &["size", "keep"];
+
+/// What the url of a recording begins with.
+const SCHEME: &str = "file:";
+
+/// Bytes of a recording before it is put aside, unless the file says otherwise.
+const ROTATE_BYTES: u64 = 100 << 20;
+/// Recordings that are kept aside, unless the file says otherwise.
+const KEPT_FILES: u32 = 5;
+
+/// The smallest size at which a recording is put aside: smaller ones are nothing but renames.
+const MIN_ROTATE_BYTES: u64 = 4 * 1024;
+const MAX_ROTATE_BYTES: usize = if usize::BITS == 64 { 1 << 40 } else { (1 << 31) - 1 };
+const MAX_KEPT_FILES: u64 = 1000;
+const MAX_AUDIENCE: u64 = 1_000_000;
+/// The highest speed that is not `max`.
+const MAX_TIMES: f64 = 1e9;
+
+/// How the messages of a source are recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The file.
+    pub path: PathBuf,
+    /// Bytes of a file before another is begun; 0: it grows without a limit.
+    pub rotate_bytes: u64,
+    /// Files that are kept besides that one; the oldest makes room for others.
+    pub kept_files: u32,
+    /// Messages that are recorded before the relay ends; `None`: all that come.
+    pub messages: Option<u64>,
+}
+
+/// How a recording is played.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Replay {
+    /// How fast.
+    pub speed: Speed,
+    /// Whether it begins anew at its end.
+    pub is_looped: bool,
+    /// Clients that are waited for before it begins.
+    pub wait_for_clients: usize,
+}
+
+/// How fast a recording is played.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Speed {
+    /// So many times as fast as it was recorded.
+    Times(f64),
+    /// As fast as clients take it.
+    Max,
+}
+
+/// `record`.
+#[derive(Debug)]
+pub(super) struct RecordInput {
+    path: Option<PathBuf>,
+    rotate: Option<RotateInput>,
+}
+
+/// `record.rotate`.
+#[derive(Clone, Copy, Debug)]
+struct RotateInput {
+    size: Option<usize>,
+    keep: Option<u64>,
+}
+
+/// The keys of a source that say how a recording is played.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ReplayInput {
+    speed: Option<Speed>,
+    is_looped: Option<bool>,
+    wait_for_clients: Option<u64>,
+}
+
+impl Record {
+    /// Everything into a file that grows without a limit.
+    pub fn endless(path: PathBuf) -> Self {
+        Self { path, rotate_bytes: 0, kept_files: KEPT_FILES, messages: None }
+    }
+}
+
+impl Speed {
+    /// `max`, or a number above 0.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text == "max" {
+            return Some(Self::Max);
+        }
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        let times: f64 = text.parse().ok().filter(|_| is_plain)?;
+        (times > 0.0 && times <= MAX_TIMES).then_some(Self::Times(times))
+    }
+}
+
+impl Source {
+    /// The recording that is played in place of a service, as the url names it at this moment.
+    pub fn recording(&self) -> Result<PathBuf, TargetError> {
+        let of_url = |cause| TargetError { part: "url".to_owned(), cause };
+        let path = recording(&self.url).map_err(|e| of_url(TargetErrorCause::Template(e)))?;
+        path.ok_or_else(|| of_url(TargetErrorCause::NoRecording))
+    }
+}
+
+/// The keys of a source that say how it is recorded.
+pub(super) fn record_input(section: &mut Section<'_>) -> Option<RecordInput> {
+    section.section("record", RECORD_KEYS, |section| RecordInput {
+        path: section.parsed("path", "a path", path),
+        rotate: section.section("rotate", ROTATE_KEYS, |section| RotateInput {
+            size: section.size("size", 0..=MAX_ROTATE_BYTES),
+            keep: section.number("keep", "files", 1..=MAX_KEPT_FILES),
+        }),
+    })
+}
+
+/// The keys of a source that say how it is played.
+pub(super) fn replay_input(section: &mut Section<'_>) -> ReplayInput {
+    let speed = "a number above 0, such as 1 or 10, or max";
+    ReplayInput {
+        speed: section.parsed("speed", speed, Speed::parse),
+        is_looped: section.flag("loop"),
+        wait_for_clients: section.number("wait_for_clients", "clients", 0..=MAX_AUDIENCE),
+    }
+}
+
+/// The file that a url names, if it names one: `file:recording.vrec`, `file:///srv/recording.vrec`.
+pub(super) fn recording(url: &Template) -> Result<Option<PathBuf>, TemplateError> {
+    Ok(path_of(&url.resolve()?))
+}
+
+fn path_of(url: &str) -> Option<PathBuf> {
+    let (scheme, path) = url.split_at_checked(SCHEME.len())?;
+    if !scheme.eq_ignore_ascii_case(SCHEME) {
+        return None;
+    }
+    // Only what is written as a URL is written with its escapes.
+    let path = match path.strip_prefix("//") {
+        Some(rest) => percent_decoded(rest.strip_prefix("localhost").unwrap_or(rest)),
+        None => path.to_owned(),
+    };
+    Some(PathBuf::from(path))
+}
+
+/// What a recording is called that has no name.
+pub(super) fn stem(path: &Path) -> String {
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    stem.and_then(|stem| super::input::name(&stem)).unwrap_or_else(|| "recording".to_owned())
+}
+
+impl Builder<'_> {
+    /// Looks at the url of a recording; the name that comes from it.
+    pub(super) fn check_recording(&mut self, key: &KeyPath, file: &Path) -> Option<String> {
+        let text = file.to_string_lossy();
+        if text.is_empty() || text.contains('\0') || text.ends_with('/') {
+            self.problems.add(key.clone(), "names no file, expected file:PATH or file:///PATH");
+            return None;
+        }
+        Some(stem(file))
+    }
+
+    /// How a source is played that is a recording.
+    pub(super) fn replay(&mut self, input: &SourceInput) -> Option<Replay> {
+        let ReplayInput { speed, is_looped, wait_for_clients } = input.replay;
+        let is_recording = recording(input.url.as_ref()?).ok()?.is_some();
+        if !is_recording {
+            let given = [
+                ("speed", speed.is_some()),
+                ("loop", is_looped.is_some()),
+                ("wait_for_clients", wait_for_clients.is_some()),
+            ];
+            self.refuse(input, &given, "is for a recording: it needs a url such as file:x.vrec");
+            return None;
+        }
+        let trust = &input.trust;
+        let given = [
+            ("headers", !input.headers.is_empty()),
+            ("subprotocols", !input.subprotocols.is_empty()),
+            ("ca_file", trust.ca_file.is_some()),
+            ("cert_file", trust.cert_file.is_some()),
+            ("key_file", trust.key_file.is_some()),
+            ("server_name", trust.server_name.is_some()),
+            ("fingerprint", trust.fingerprint.is_some()),
+        ];
+        self.refuse(input, &given, "has no meaning for a recording: leave it out");
+        Some(Replay {
+            speed: speed.unwrap_or(Speed::Times(1.0)),
+            is_looped: is_looped.unwrap_or(false),
+            wait_for_clients: wait_for_clients.map_or(0, |n| usize::try_from(n).unwrap_or(0)),
+        })
+    }
+
+    fn refuse(&mut self, input: &SourceInput, given: &[(&str, bool)], why: &str) {
+        for (key, _) in given.iter().filter(|(_, is_given)| *is_given) {
+            self.problems.add(input.path.key(key), why);
+        }
+    }
+
+    /// How a source is recorded.
+    pub(super) fn record(&mut self, input: &SourceInput) -> Option<Record> {
+        let record = input.record.as_ref()?;
+        let key = input.path.key("record");
+        let Some(path) = record.path.clone() else {
+            if !self.problems.mention(&key.key("path")) {
+                self.problems.add(key.key("path"), "is missing, such as /var/lib/veylor/x.vrec");
+            }
+            return None;
+        };
+        let is_taken = |source: &Source| source.record.as_ref().is_some_and(|r| r.path == path);
+        let plays = |url: &Template| recording(url).ok().flatten().as_ref() == Some(&path);
+        if self.settings.sources.iter().any(is_taken) {
+            self.problems.add(key.key("path"), "another source is recorded there already");
+        } else if input.url.as_ref().is_some_and(plays) {
+            self.problems.add(key.key("path"), "is what the source plays: name another file");
+        }
+        let rotate = record.rotate.unwrap_or(RotateInput { size: None, keep: None });
+        let rotate_bytes = rotate.size.map_or(ROTATE_BYTES, |bytes| bytes as u64);
+        if (1..MIN_ROTATE_BYTES).contains(&rotate_bytes) {
+            let message = "is too small: give it at least 4KiB, or 0 for one file without a limit";
+            self.problems.add(key.key("rotate").key("size"), message);
+        }
+        let kept_files = rotate.keep.map_or(KEPT_FILES, |n| u32::try_from(n).unwrap_or(KEPT_FILES));
+        Some(Record { path, rotate_bytes, kept_files, messages: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse;
+    use super::*;
+
+    fn settings(more: &str) -> Source {
+        let text = format!("sources: [{{unix_socket_path: /x, {more}}}]");
+        let mut settings = parse(&text).unwrap_or_else(|error| panic!("{error}"));
+        settings.sources.remove(0)
+    }
+
+    fn problems(more: &str) -> Vec<String> {
+        let text = format!("sources: [{{unix_socket_path: /x, {more}}}]");
+        let told = parse(&text).unwrap_err().to_string();
+        told.lines().map(|line| line.split_once(": sources[0].").unwrap().1.to_owned()).collect()
+    }
+
+    #[test]
+    fn recording_is_told_from_a_service_by_its_url() {
+        let path = |url: &str| settings(&format!("url: '{url}'")).recording().unwrap();
+        assert_eq!(path("file:x.vrec"), Path::new("x.vrec"));
+        assert_eq!(path("file:/srv/a b%20c.vrec"), Path::new("/srv/a b%20c.vrec"));
+        assert_eq!(path("file:///srv/a%20b.vrec"), Path::new("/srv/a b.vrec"));
+        assert_eq!(path("FILE://localhost/x"), Path::new("/x"));
+        let service = settings("url: 'ws://host'");
+        assert!(service.replay.is_none() && service.recording().is_err());
+        let source = settings("url: 'file:/srv/trades.vrec'");
+        assert_eq!(source.relay.name, "trades");
+        let once = Replay { speed: Speed::Times(1.0), is_looped: false, wait_for_clients: 0 };
+        assert_eq!(source.replay, Some(once));
+        assert_eq!(source.url.redacted_url(), "file:/srv/trades.vrec");
+    }
+
+    #[test]
+    fn speed_is_any_number_above_nothing_or_max() {
+        let speeds = [("1", 1.0), ("10", 10.0), ("0.5", 0.5)];
+        for (text, times) in speeds {
+            assert_eq!(Speed::parse(text), Some(Speed::Times(times)));
+            let source = settings(&format!("url: 'file:x', speed: {text}"));
+            assert_eq!(source.replay.unwrap().speed, Speed::Times(times));
+        }
+        assert_eq!(Speed::parse("max"), Some(Speed::Max));
+        for text in ["0", "-1", "inf", "nan", "1e3", "Max", "", "9999999999", "."] {
+            assert_eq!(Speed::parse(text), None, "{text}");
+        }
+        let told = problems("url: 'file:x', speed: 0");
+        assert_eq!(told, ["speed: expected a number above 0, such as 1 or 10, or max, found 0"]);
+    }
+
+    #[test]
+    fn keys_that_do_not_fit_the_url_are_refused() {
+        let told = problems("url: 'file:x', headers: {A: b}, subprotocols: [c]");
+        let why = "has no meaning for a recording: leave it out";
+        assert_eq!(told, [format!("headers: {why}"), format!("subprotocols: {why}")]);
+        let told = problems("url: 'ws://host', speed: 1, loop: true");
+        let why = "is for a recording: it needs a url such as file:x.vrec";
+        assert_eq!(told, [format!("speed: {why}"), format!("loop: {why}")]);
+        assert_eq!(
+            problems("url: 'file:'"),
+            ["url: names no file, expected file:PATH or file:///PATH"]
+        );
+    }
+
+    #[test]
+    fn source_may_be_recorded_without_clients() {
+        let text = "sources: [{url: 'ws://host', record: {path: x.vrec, rotate: {size: 0}}}]";
+        let settings = parse(text).unwrap();
+        assert!(settings.channels.is_empty());
+        let record = settings.sources[0].record.clone().unwrap();
+        assert_eq!(record, Record::endless("x.vrec".into()));
+    }
+
+    #[test]
+    fn recordings_are_rotated_unless_told_otherwise() {
+        let record = settings("url: 'ws://host', record: {path: x}").record.unwrap();
+        assert_eq!((record.rotate_bytes, record.kept_files), (100 << 20, 5));
+        let rotate = "rotate: {size: 1MiB, keep: 2}";
+        let record = settings(&format!("url: 'ws://host', record: {{path: x, {rotate}}}")).record;
+        assert_eq!(record.map(|r| (r.rotate_bytes, r.kept_files)), Some((1 << 20, 2)));
+    }
+
+    #[test]
+    fn wrong_recordings_are_told() {
+        let told = problems("url: 'ws://host', record: {rotate: {size: 1KiB, keep: 0}}");
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert_eq!(told[0], "record.path: is missing, such as /var/lib/veylor/x.vrec");
+        assert!(told[1].starts_with("record.rotate.keep: expected a number of files from 1 to"));
+        let told = problems("url: 'ws://host', record: {path: x, rotate: {size: 1KiB}}");
+        assert!(told[0].starts_with("record.rotate.size: is too small"), "{told:?}");
+        let told = problems("url: 'file:x', record: {path: x}");
+        assert_eq!(told, ["record.path: is what the source plays: name another file"]);
+        let two =
+            "sources: [{url: 'ws://a', record: {path: x}}, {url: 'ws://b', record: {path: x}}]";
+        let told = parse(two).unwrap_err().to_string();
+        assert!(told.contains("sources[1].record.path: another source is recorded"), "{told}");
+    }
+}

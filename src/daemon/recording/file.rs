@@ -1,0 +1,201 @@
+//! The file of a recording: taken up where it ends, and put aside when it is full.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::reader::{ReadError, Reader};
+use crate::codec::recording::{BEGINNING, Found, record, whole_records};
+use crate::config::recording::Record;
+
+/// A lock that somebody else has is asked for so often, with a pause before each further time.
+const LOCK_ATTEMPTS: u32 = 40;
+const LOCK_PAUSE: Duration = Duration::from_millis(25);
+
+/// A file that records are appended to. It ends with a whole record, also after a write that has
+/// failed.
+#[derive(Debug)]
+pub(super) struct RecordingFile {
+    settings: Record,
+    file: File,
+    /// Its bytes that are whole records.
+    size: u64,
+}
+
+impl RecordingFile {
+    /// Takes a file up, or makes it. What was done to its end is logged under the source's `name`.
+    ///
+    /// A torn record at the end is cut off; a recording that is corrupt is put aside. A file that is
+    /// no recording, or to which somebody else records, is not touched. Blocks.
+    pub(super) fn open(settings: &Record, name: &str) -> io::Result<Self> {
+        let path = &settings.path;
+        let file = locked(path)?;
+        match end_of(&file) {
+            Ok(None) => Self { settings: settings.clone(), file, size: 0 }.begun(),
+            Ok(Some(size)) => {
+                let torn = file.metadata()?.len() - size;
+                if torn > 0 {
+                    file.set_len(size)?;
+                    let path = path.display();
+                    log::warn!("source {name}: a torn record of {torn} bytes was cut off {path}");
+                }
+                (&file).seek(SeekFrom::Start(size))?;
+                Ok(Self { settings: settings.clone(), file, size })
+            }
+            Err(ReadError::Corrupt(offset @ 1.., flaw)) => {
+                let path = path.display();
+                log::warn!("source {name}: {path} is put aside, at byte {offset}: {flaw}");
+                let mut corrupt = Self { settings: settings.clone(), file, size: offset };
+                corrupt.rotate()?;
+                Ok(corrupt)
+            }
+            Err(ReadError::System(error)) => Err(error),
+            Err(error @ ReadError::Corrupt(0, _)) => {
+                Err(io::Error::other(format!("the file {error}, it is left alone")))
+            }
+        }
+    }
+
+    /// Appends whole records, in another file where this one is full. After an error it ends with
+    /// a whole record still; how many bytes were not written is told.
+    pub(super) fn append(&mut self, records: &[u8]) -> Result<(), (usize, io::Error)> {
+        let mut rest = records;
+        while !rest.is_empty() {
+            let count = self.fitting(rest);
+            if count == 0 {
+                self.rotate().map_err(|error| (rest.len(), error))?;
+                continue;
+            }
+            if let Err(error) = self.file.write_all(&rest[..count]) {
+                let written = self.cut_back(&rest[..count]);
+                return Err((rest.len() - written, error));
+            }
+            self.size += count as u64;
+            rest = &rest[count..];
+        }
+        Ok(())
+    }
+
+    /// The bytes of the first records that this file has room for; the first of all has it always.
+    fn fitting(&self, records: &[u8]) -> usize {
+        if self.settings.rotate_bytes == 0 {
+            return records.len();
+        }
+        let room = self.settings.rotate_bytes.saturating_sub(self.size);
+        let fitting = whole_records(records, usize::try_from(room).unwrap_or(usize::MAX));
+        if fitting == 0 && self.size <= BEGINNING.len() as u64 {
+            return first_record(records);
+        }
+        fitting
+    }
+
+    /// Cuts a record off that was written in part. The bytes that were written whole.
+    fn cut_back(&mut self, records: &[u8]) -> usize {
+        let length = self.file.metadata().map_or(self.size, |metadata| metadata.len());
+        let written = usize::try_from(length.saturating_sub(self.size)).unwrap_or(0);
+        let whole = whole_records(records, written);
+        self.size += whole as u64;
+        // Where that fails, it is done when the file is taken up again.
+        let _ = self.file.set_len(self.size).and_then(|()| self.file.seek(SeekFrom::End(0)));
+        whole
+    }
+
+    /// Puts this file aside and begins another.
+    fn rotate(&mut self) -> io::Result<()> {
+        let path = &self.settings.path;
+        let kept = self.settings.kept_files.max(1);
+        for number in (1..kept).rev() {
+            rename(&aside(path, number), &aside(path, number + 1))?;
+        }
+        rename(path, &aside(path, 1))?;
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+        lock(&file)?;
+        *self = Self { settings: self.settings.clone(), file, size: 0 }.begun()?;
+        Ok(())
+    }
+
+    /// Writes the beginning of a new file.
+    fn begun(mut self) -> io::Result<Self> {
+        self.file.set_len(0)?;
+        self.file.seek(SeekFrom::Start(0))?;
+        self.file.write_all(&BEGINNING)?;
+        self.size = BEGINNING.len() as u64;
+        Ok(self)
+    }
+
+    /// Takes other settings for the same path.
+    pub(super) fn adopt(&mut self, settings: Record) {
+        self.settings = settings;
+    }
+}
+
+/// `trades.1.vrec` for `trades.vrec`.
+pub(super) fn aside(path: &Path, number: u32) -> PathBuf {
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    name.push(format!(".{number}"));
+    if let Some(extension) = path.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    path.with_file_name(name)
+}
+
+/// A file that may not be there.
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::rename(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+/// Opens a file for this process alone.
+fn locked(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let file = options.read(true).write(true).create(true).truncate(false).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    lock(&file)?;
+    Ok(file)
+}
+
+/// Who recorded there before a reload may be about to finish.
+fn lock(file: &File) -> io::Result<()> {
+    for _ in 0..LOCK_ATTEMPTS {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => pause(LOCK_PAUSE),
+            Err(TryLockError::Error(error)) if error.kind() != io::ErrorKind::Unsupported => {
+                return Err(error);
+            }
+            // Where there are no locks, nobody is kept away.
+            Err(TryLockError::Error(_)) | Ok(()) => return Ok(()),
+        }
+    }
+    Err(io::Error::other("another veylor records there"))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the thread of a recording keeps nobody waiting")]
+fn pause(duration: Duration) {
+    std::thread::sleep(duration);
+}
+
+/// Where the whole records of a file end; `None`: it has not even a beginning.
+fn end_of(file: &File) -> Result<Option<u64>, ReadError> {
+    let Some(mut reader) = Reader::begin(file, usize::MAX)? else { return Ok(None) };
+    loop {
+        while let Some(size) = reader.record(0)?.map(|record| record.size) {
+            reader.skip(size);
+        }
+        if !reader.fill()? {
+            return Ok(Some(reader.offset()));
+        }
+    }
+}
+
+fn first_record(records: &[u8]) -> usize {
+    match record(records, usize::MAX) {
+        Ok(Found::Record(record)) => record.size,
+        Ok(Found::Part(_)) | Err(_) => records.len(),
+    }
+}

@@ -1,0 +1,200 @@
+//! The thread that writes one recording.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use super::file::RecordingFile;
+use super::{Meter, RETRY};
+use crate::codec::recording::messages_in;
+use crate::config::plan::rounded_size;
+use crate::config::recording::Record;
+use crate::relay::record::Records;
+
+/// Records are gathered for so long at most before they are written.
+const GATHER: Duration = Duration::from_secs(1);
+/// Bytes of records that are written at once.
+const GATHERED_BYTES: usize = 256 * 1024;
+
+/// What the loop tells the thread.
+#[derive(Debug)]
+pub(super) enum Letter {
+    /// What has come.
+    Records(Records),
+    /// The same file is to be written in another way.
+    Settings(Record),
+}
+
+/// A recording, and what is not written of it yet.
+#[derive(Debug)]
+pub(super) struct Writer {
+    name: String,
+    settings: Record,
+    meter: Arc<Meter>,
+    /// `None`: it is tried again at an instant.
+    file: Result<RecordingFile, Instant>,
+    gathered: Records,
+    /// When that is written at the latest.
+    write_at: Instant,
+    /// What has gone wrong and was told.
+    told: Option<String>,
+}
+
+impl Writer {
+    /// A recording whose file is not open yet.
+    pub(super) fn new(name: String, settings: Record, meter: Arc<Meter>) -> Self {
+        let now = clock();
+        let gathered = Records::default();
+        Self { name, settings, meter, file: Err(now), gathered, write_at: now, told: None }
+    }
+
+    /// Writes until nobody sends letters any more. Blocks: runs on a thread of its own.
+    pub(super) fn run(mut self, letters: &Receiver<Letter>) {
+        self.open_again(clock());
+        loop {
+            match self.receive(letters) {
+                Ok(Letter::Records(records)) => self.gather(records),
+                Ok(Letter::Settings(settings)) => self.adopt(settings),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            let now = clock();
+            self.open_again(now);
+            if self.gathered.bytes.len() >= GATHERED_BYTES || self.write_at <= now {
+                self.write(now);
+            }
+        }
+        self.end();
+    }
+
+    fn receive(&self, letters: &Receiver<Letter>) -> Result<Letter, RecvTimeoutError> {
+        let wake_at = match &self.file {
+            Ok(_) if self.gathered.bytes.is_empty() => {
+                return letters.recv().map_err(|_| RecvTimeoutError::Disconnected);
+            }
+            Ok(_) => self.write_at,
+            Err(retry_at) => *retry_at,
+        };
+        letters.recv_timeout(wake_at.saturating_duration_since(clock()))
+    }
+
+    fn adopt(&mut self, settings: Record) {
+        if let Ok(file) = &mut self.file {
+            file.adopt(settings.clone());
+        }
+        self.settings = settings;
+    }
+
+    fn open_again(&mut self, now: Instant) {
+        if !self.file.as_ref().is_err_and(|retry_at| *retry_at <= now) {
+            return;
+        }
+        match RecordingFile::open(&self.settings, &self.name) {
+            Ok(file) => {
+                self.file = Ok(file);
+                if self.told.is_none() {
+                    log::info!("source {}: recorded in {}", self.name, self.path());
+                }
+                self.meter.is_stopped.store(false, Ordering::Release);
+            }
+            Err(error) => self.stop(&error.to_string(), now),
+        }
+    }
+
+    fn gather(&mut self, records: Records) {
+        if self.file.is_err() {
+            self.throw_away(&records.bytes);
+            return;
+        }
+        if self.gathered.bytes.is_empty() {
+            self.gathered = records;
+            self.write_at = clock() + GATHER;
+            return;
+        }
+        self.gathered.bytes.extend_from_slice(&records.bytes);
+        self.gathered.messages += records.messages;
+        self.gathered.missed += records.missed;
+    }
+
+    fn write(&mut self, now: Instant) {
+        let records = std::mem::take(&mut self.gathered);
+        let Ok(file) = &mut self.file else { return self.throw_away(&records.bytes) };
+        if records.bytes.is_empty() {
+            return;
+        }
+        match file.append(&records.bytes) {
+            Ok(()) => {
+                self.account(records.bytes.len(), records.messages);
+                self.tell_of_gap(records.missed);
+            }
+            Err((unwritten, error)) => {
+                let (written, lost) = records.bytes.split_at(records.bytes.len() - unwritten);
+                self.account(written.len(), messages_in(written).0);
+                self.stop(&error.to_string(), now);
+                self.throw_away(lost);
+            }
+        }
+    }
+
+    fn account(&self, bytes: usize, messages: u64) {
+        let meter = &self.meter;
+        meter.unwritten_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        meter.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        meter.messages.fetch_add(messages, Ordering::Relaxed);
+    }
+
+    /// Says what is missing in the file, and that it can be written again, if it could not.
+    fn tell_of_gap(&mut self, missed: u64) {
+        let (name, path) = (&self.name, self.settings.path.display());
+        if self.told.take().is_some() {
+            log::warn!("source {name}: recorded in {path} again, {missed} messages are missing");
+        } else if missed > 0 {
+            log::warn!(
+                "source {name}: {missed} messages were not recorded, the disk is too slow for them"
+            );
+        }
+    }
+
+    /// Counts what is not written: messages, and those that were missing before.
+    fn throw_away(&self, records: &[u8]) {
+        let (messages, missing) = messages_in(records);
+        let meter = &self.meter;
+        meter.lost_messages.fetch_add(messages, Ordering::Relaxed);
+        meter.untold_messages.fetch_add(messages + missing, Ordering::AcqRel);
+        meter.unwritten_bytes.fetch_sub(records.len(), Ordering::AcqRel);
+    }
+
+    /// Gives the file up for a while.
+    fn stop(&mut self, why: &str, now: Instant) {
+        self.meter.is_stopped.store(true, Ordering::Release);
+        self.file = Err(now + RETRY);
+        if self.told.as_deref() != Some(why) {
+            let seconds = RETRY.as_secs();
+            log::error!(
+                "source {}: cannot record in {} ({why}), tried again every {seconds} s",
+                self.name,
+                self.path()
+            );
+        }
+        self.told = Some(why.to_owned());
+    }
+
+    fn end(&mut self) {
+        self.write(clock());
+        let tally = self.meter.tally();
+        let size = rounded_size(tally.bytes);
+        let plural = if tally.messages == 1 { "" } else { "s" };
+        let (name, messages, path) = (&self.name, tally.messages, self.path());
+        log::info!("source {name}: {messages} message{plural} recorded in {path} ({size})");
+    }
+
+    fn path(&self) -> String {
+        self.settings.path.display().to_string()
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this thread has no loop that reads the clock")]
+fn clock() -> Instant {
+    Instant::now()
+}
