@@ -14,6 +14,7 @@ mod notify;
 mod peer;
 mod program;
 mod proxy;
+mod recordings;
 mod relaying;
 mod reload;
 mod sandbox;
