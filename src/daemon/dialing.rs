@@ -219,13 +219,9 @@ impl Dialing {
             | Stage::Connecting(_) => false,
         };
         let (id, _) = self.stages.iter().enumerate().find(is_due)?;
-        match std::mem::replace(&mut self.stages[id], Stage::Idle) {
-            Stage::Ready(recording) => Some((SourceId(id), recording)),
-            stage => {
-                self.stages[id] = stage;
-                None
-            }
-        }
+        let stage = std::mem::replace(&mut self.stages[id], Stage::Idle);
+        let Stage::Ready(recording) = stage else { return None };
+        Some((SourceId(id), recording))
     }
 
     /// The source of an attempt whose answer has come, if it is still waited for.

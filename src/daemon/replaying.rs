@@ -135,20 +135,25 @@ impl Player {
     fn play_once(&mut self, reader: &mut Reader<File>) -> Result<bool, End> {
         let (mut pending, mut has_messages) = (0, false);
         loop {
-            match self.step(reader, pending)? {
-                Step::Send(bytes) => {
+            match self.step(reader, pending) {
+                Ok(Step::Send(bytes)) => {
                     has_messages = true;
                     pending += bytes;
                 }
-                Step::Wait(wait) => {
+                Ok(Step::Wait(wait)) => {
                     self.send(reader, &mut pending)?;
                     self.wait(wait)?;
                 }
-                Step::LeaveOut(bytes) => {
+                Ok(Step::LeaveOut(bytes)) => {
                     self.send(reader, &mut pending)?;
                     reader.skip(bytes);
                 }
-                Step::Read => {
+                Err(flaw) => {
+                    // What is before it counts.
+                    self.send(reader, &mut pending)?;
+                    return Err(flaw);
+                }
+                Ok(Step::Read) => {
                     self.send(reader, &mut pending)?;
                     if !reader.fill().map_err(End::Unreadable)? {
                         self.tell_of_torn(reader);

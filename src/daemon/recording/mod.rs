@@ -28,14 +28,14 @@ use crate::relay::record::Records;
 use crate::relay::settings::SourceId;
 
 /// A thread that could not write tries it again so much later.
-const RETRY: Duration = Duration::from_secs(10);
+const RETRY: Duration = Duration::from_secs(5);
 /// At the end, what is left is written within this time, or lost: a disk may hang.
 const END_WAIT: Duration = Duration::from_secs(1);
 
 /// All recordings that are made.
 #[derive(Debug)]
 pub(super) struct Recorders {
-    recorders: Vec<Recorder>,
+    running: Vec<Recorder>,
     /// Each thread has the other end, and so all have ended when that is gone.
     ends: Option<Sender<()>>,
     ended: Receiver<()>,
@@ -79,7 +79,7 @@ impl Recorders {
     /// Records nothing yet.
     pub(super) fn new() -> Self {
         let (ends, ended) = mpsc::channel();
-        Self { recorders: Vec::new(), ends: Some(ends), ended }
+        Self { running: Vec::new(), ends: Some(ends), ended }
     }
 
     /// Records the source of each place that is to be recorded; goes on with those that are.
@@ -96,13 +96,13 @@ impl Recorders {
                 *id == recorder.source && record.path == recorder.settings.path
             })
         };
-        let (staying, leaving) = self.recorders.drain(..).partition(stays);
-        self.recorders = staying;
+        let (staying, leaving) = self.running.drain(..).partition(stays);
+        self.running = staying;
         for recorder in leaving {
             recorder.end(relay);
         }
         for (source, name, record) in wanted {
-            match self.recorders.iter_mut().find(|recorder| recorder.source == source) {
+            match self.running.iter_mut().find(|recorder| recorder.source == source) {
                 Some(recorder) => recorder.adopt(record),
                 None => self.begin(source, name, record, relay),
             }
@@ -123,7 +123,7 @@ impl Recorders {
             Ok(_) => {
                 relay.record(source, record.messages);
                 let settings = record.clone();
-                self.recorders.push(Recorder { source, settings, letters, meter });
+                self.running.push(Recorder { source, settings, letters, meter });
             }
             Err(error) => log::error!("source {name}: is not recorded, no thread for it: {error}"),
         }
@@ -131,15 +131,15 @@ impl Recorders {
 
     /// Tells the relay what time it is, before anything is read.
     pub(super) fn begin_turn(&self, relay: &mut Relay<Stream>) {
-        if !self.recorders.is_empty() {
+        if !self.running.is_empty() {
             relay.set_record_time(unix_micros());
         }
     }
 
     /// Hands over what has come. Says whether all is there that was wanted.
     pub(super) fn end_turn(&self, relay: &mut Relay<Stream>) -> bool {
-        let mut has_all = !self.recorders.is_empty();
-        for recorder in &self.recorders {
+        let mut has_all = !self.running.is_empty();
+        for recorder in &self.running {
             recorder.learn(relay);
             recorder.hand_over(relay.take_records(recorder.source));
             has_all &= relay.has_recorded_all(recorder.source);
@@ -149,13 +149,13 @@ impl Recorders {
 
     /// How the recording of a source goes, if it is recorded.
     pub(super) fn tally(&self, source: SourceId) -> Option<Tally> {
-        let recorder = self.recorders.iter().find(|recorder| recorder.source == source)?;
+        let recorder = self.running.iter().find(|recorder| recorder.source == source)?;
         Some(recorder.meter.tally())
     }
 
     /// Writes what is left, and waits for it.
     pub(super) fn end(&mut self, relay: &mut Relay<Stream>) {
-        for recorder in self.recorders.drain(..) {
+        for recorder in self.running.drain(..) {
             recorder.end(relay);
         }
         self.ends = None;
