@@ -210,13 +210,12 @@ impl Builder<'_> {
             self.channel(channel, doors);
         }
         let Some(url) = input.url else { return };
-        let relay = SourceSettings {
-            idle_timeout: input.idle_timeout,
-            max_age: input.max_age,
-            ..self.performance.source(name)
-        };
         self.settings.sources.push(Source {
-            relay,
+            relay: SourceSettings {
+                idle_timeout: input.idle_timeout,
+                max_age: input.max_age,
+                ..self.performance.source(name)
+            },
             url,
             headers: input.headers,
             subprotocols: input.subprotocols,

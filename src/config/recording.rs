@@ -182,7 +182,7 @@ impl Builder<'_> {
             self.refuse(input, &given, "is for a recording: it needs a url such as file:x.vrec");
             return None;
         }
-        let trust = &input.trust;
+        let (trust, approach, session) = (&input.trust, &input.approach, &input.session);
         let given = [
             ("headers", !input.headers.is_empty()),
             ("subprotocols", !input.subprotocols.is_empty()),
@@ -191,6 +191,14 @@ impl Builder<'_> {
             ("key_file", trust.key_file.is_some()),
             ("server_name", trust.server_name.is_some()),
             ("fingerprint", trust.fingerprint.is_some()),
+            ("token_command", approach.token.is_some()),
+            ("proxy", approach.proxy.is_some()),
+            ("bind", approach.exit.is_some()),
+            ("tcp_user_timeout", approach.tcp_user_timeout.is_some()),
+            ("on_connect", !session.steps.is_empty()),
+            ("on_connect_command", session.command.is_some()),
+            ("heartbeat", session.heartbeat.is_some()),
+            ("reply_to", !session.replies.is_empty()),
         ];
         self.refuse(input, &given, "has no meaning for a recording: leave it out");
         Some(Replay {
