@@ -362,7 +362,12 @@ sauces: []
             assert!(shown.contains("found a text") && !shown.contains("hunter2"), "{shown}");
         }
 
+        let said = "    on_connect: [hunter2, {send: {k: hunter2}, wait_for: {equals: hunter2}}]\n    \
+                    on_connect_command: [login, hunter2]\n    heartbeat: {send: hunter2}\n    \
+                    reply_to: [{match: {contains: hunter2}, send: hunter2}]\n";
         let right = source(1, "ws://u:hunter2@host/?hunter2", "Bearer hunter2");
+        let right = right.replace("  - {", "  - ").replace(", headers", "\n    headers");
+        let right = right.replace(", websocket_port: 1}", "\n    websocket_port: 1") + said;
         let settings = settings(&format!("sources:\n{right}"));
         let shown = format!(
             "{settings:?}{}{:?}",

@@ -53,8 +53,8 @@ pub struct HeartbeatTemplate {
     pub send: MessageTemplate,
 }
 
-/// A message that is answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A message that is answered. `Debug` does not show which.
+#[derive(Clone, PartialEq, Eq)]
 pub struct ReplyTemplate {
     /// What it is like.
     pub pattern: Pattern,
@@ -146,6 +146,12 @@ impl fmt::Display for ScriptError {
 impl std::error::Error for ScriptError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(self.cause.as_ref()?)
+    }
+}
+
+impl fmt::Debug for ReplyTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReplyTemplate").field("forward", &self.forward).finish_non_exhaustive()
     }
 }
 

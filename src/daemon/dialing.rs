@@ -37,6 +37,8 @@ pub(super) struct Dialing {
     post: Post<Letter>,
     sandbox: Arc<Sandbox>,
     attempts: u64,
+    /// Sources whose `on_connect_command` runs.
+    prompted: Vec<SourceId>,
     is_closed: bool,
 }
 
@@ -97,6 +99,7 @@ impl Dialing {
             post,
             sandbox: Arc::default(),
             attempts: 0,
+            prompted: Vec::new(),
             is_closed: false,
         }
     }
@@ -164,7 +167,7 @@ impl Dialing {
     /// Runs the `on_connect_command` of a source for a connection, off the loop. Says why, if that is
     /// impossible.
     pub(super) fn prompt(
-        &self,
+        &mut self,
         id: SourceId,
         key: Key,
         overture: Vec<u8>,
@@ -174,14 +177,28 @@ impl Dialing {
         let Some(argv) = command.map(|command| command.program.argv.clone()) else {
             return Some("is gone".to_owned());
         };
+        // Connections that come and go in haste start no crowd of programs.
+        if self.prompted.contains(&id) {
+            return Some("still runs for an earlier connection".to_owned());
+        }
         let (post, sandbox) = (self.post.clone(), Arc::clone(&self.sandbox));
         let job = move || {
             let printed = program::run(&argv, &overture, timeout);
             let printed = printed.map_err(|why| why + sandbox.hint_for_programs());
-            post.send(Letter::Prompted(key, printed));
+            post.send(Letter::Prompted(id, key, printed));
         };
-        let error = resolver::spawn(job).err()?;
-        Some(format!("cannot be run: {error}"))
+        match resolver::spawn(job) {
+            Ok(()) => {
+                self.prompted.push(id);
+                None
+            }
+            Err(error) => Some(format!("cannot be run: {error}")),
+        }
+    }
+
+    /// Learns that the `on_connect_command` of a source has ended.
+    pub(super) fn prompt_ended(&mut self, id: SourceId) {
+        self.prompted.retain(|prompted| *prompted != id);
     }
 
     /// Takes the recording that a thread has opened. The source and why it cannot be played, if so.

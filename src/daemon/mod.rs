@@ -93,7 +93,7 @@ pub enum Letter {
     /// A source's url, headers and addresses are known, or why not.
     Resolved(Attempt, Result<Box<Resolved>, String>),
     /// What a source's `on_connect_command` has printed for a connection, or why it has failed.
-    Prompted(Key, Result<Vec<u8>, String>),
+    Prompted(SourceId, Key, Result<Vec<u8>, String>),
     /// A recording is open, or why not.
     Opened(Attempt, Result<Box<Recording>, String>),
     /// The configuration was read again, or is wrong.
@@ -393,7 +393,8 @@ impl Daemon {
                 }
                 Letter::Signal(Signal::HangUp | Signal::Reload) => self.begin_reload(None, now),
                 Letter::Reloaded(number, reading) => self.take_reading(number, reading, now),
-                Letter::Prompted(key, answer) => {
+                Letter::Prompted(source, key, answer) => {
+                    self.dialing.prompt_ended(source);
                     let answer = answer.as_deref().map_err(String::as_str);
                     self.relay.prompted(key, answer, now);
                 }

@@ -70,7 +70,7 @@ enum Value {
 /// A label's value, escaped.
 struct Escaped<'a>(&'a str);
 
-const SOURCE_METRICS: [Metric<SourceStatus>; 18] = [
+const SOURCE_METRICS: [Metric<SourceStatus>; 19] = [
     gauge("veylor_source_up", "Whether the source is connected.", |source| {
         Value::from(source.stats.state == "open")
     }),
@@ -140,9 +140,14 @@ const SOURCE_METRICS: [Metric<SourceStatus>; 18] = [
         "Messages that are not: the disk was too slow, or the file could not be written.",
         |source| of_recording(source, |recording| recording.missed_messages),
     ),
+    counter(
+        "veylor_source_own_messages_total",
+        "Messages that the relay itself sent: of on_connect, heartbeats, replies.",
+        |source| Value::Whole(source.stats.own_messages),
+    ),
     gauge(
         "veylor_source_outbox_bytes",
-        "Bytes of clients' messages that the source has not taken yet.",
+        "Bytes of messages that the source has not taken yet.",
         |source| Value::Whole(source.stats.outbox_bytes),
     ),
     gauge(
@@ -511,6 +516,7 @@ mod tests {
             forwarded_messages: 4,
             forwarded_bytes: 64,
             dropped_messages: 2,
+            own_messages: 3,
             outbox_bytes: 5,
             ..SourceStats::default()
         };

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::MAX_CLIENT_OUTBOX_BYTES;
 use super::backlog::{Backlog, Cursor};
-use super::session::Session;
+use super::progress::Session;
 use super::settings::{ChannelId, ChannelSettings, SourceId};
 use crate::codec::ws::Closed;
 use crate::codec::{Codec, Event, Gate, Message, Wire};

@@ -335,8 +335,9 @@ impl<S: Socket> Relay<S> {
         let chosen = conn.codec.subprotocol().map(|chosen| format!(", subprotocol {chosen}"));
         let chosen = chosen.unwrap_or_default();
         self.schedule(key, now + PING_INTERVAL);
-        let is_ready = self.begin_session(key, id, now);
+        let is_ready = self.has_nothing_to_say(key);
         self.note_opened(id, &format_args!("{peer}{chosen}"), is_ready, now);
+        self.begin_session(key, id, now);
     }
 
     /// Says in the log that a source is there. One that is not ready is down for clients still.

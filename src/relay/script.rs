@@ -40,8 +40,8 @@ pub struct Prompt {
     pub timeout: Duration,
 }
 
-/// What the source says before a program is asked: the program gets it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What the source says before a program is asked: the program gets it. `Debug` shows no pattern.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Overture {
     /// Nothing is waited for.
     Nothing,
@@ -60,8 +60,8 @@ pub struct Step {
     pub wait: Option<Wait>,
 }
 
-/// A message of the source must come in time.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A message of the source must come in time. `Debug` does not show which.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Wait {
     /// What it must be like.
     pub pattern: Pattern,
@@ -78,8 +78,8 @@ pub struct Heartbeat {
     pub send: Payload,
 }
 
-/// A message that is answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A message that is answered. `Debug` does not show which.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Reply {
     /// What it is like.
     pub pattern: Pattern,
@@ -173,6 +173,28 @@ impl fmt::Debug for Script {
     }
 }
 
+impl fmt::Debug for Overture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nothing => "Nothing",
+            Self::First => "First",
+            Self::Until(_) => "Until(…)",
+        })
+    }
+}
+
+impl fmt::Debug for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wait").field("timeout", &self.timeout).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply").field("forward", &self.forward).finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Payload({:?}, {} bytes)", self.kind, self.bytes.len())
@@ -228,11 +250,15 @@ mod tests {
         let answer = answer(vec![Piece::Plain(b"hunter2".to_vec())]);
         let pattern = Pattern::Equals("hunter2".into());
         let script = Script {
-            steps: vec![Step { send: Some(Payload::text("hunter2")), wait: None }],
+            steps: vec![Step {
+                send: Some(Payload::text("hunter2")),
+                wait: Some(Wait { pattern: pattern.clone(), timeout: Duration::ZERO }),
+            }],
             replies: vec![Reply { pattern, answer: answer.clone(), forward: true }],
             ..Script::default()
         };
-        let shown = format!("{script:?}{:?}{:?}{:?}", script.steps, answer, answer.pieces);
+        let parts = (&script.steps, &script.replies, &answer, &answer.pieces);
+        let shown = format!("{script:?}{parts:?}");
         assert!(!shown.contains("hunter2") && !shown.contains("104"), "{shown}");
         assert_eq!(script.bytes(), 14);
     }

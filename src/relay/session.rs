@@ -1,7 +1,7 @@
 //! The session of a source's connection: what is said to it after the handshake, and while it is
 //! open.
 //!
-//! A script says it all (`script`); a session is how far one connection has come with it. Before
+//! A script says it all (`script`); a session is how far one connection has come with it (`progress`). Before
 //! its last step it is not ready: clients' messages wait, so that a login comes first. A wait that
 //! fails is a failed connection. While we do not read the source, since a channel is full, no
 //! deadline of what it should say runs.
@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use super::conn::Goodbye;
 use super::departure::Reason;
-use super::script::{Overture, Payload, Script, Step, Wait};
-use super::settings::{SourceId, SourceSettings};
+use super::progress::{Due, Progress, Session};
+use super::script::{Overture, Payload, Script, Step};
+use super::settings::SourceId;
 use super::source::State;
 use super::tap::Way;
 use super::{Command, LINGER, Relay, Role, SPENT_TIMERS, Stage};
@@ -26,130 +27,6 @@ pub const MAX_OVERTURE_BYTES: usize = 256 * 1024;
 pub const MAX_PROMPTED_MESSAGES: usize = 100;
 /// A source with unread bytes may have said already what it is late with: it is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
-
-/// How far a connection has come with what shall be said.
-#[derive(Debug)]
-pub(super) struct Session {
-    script: Script,
-    stage: Progress,
-    /// The steps that are left, and the number of the one that was taken last, counted from 1.
-    steps: std::vec::IntoIter<Step>,
-    step: usize,
-    sent_messages: u64,
-    opened_at: Instant,
-    /// When the last message came.
-    last_message: Instant,
-    next_beat: Option<Instant>,
-    /// Since when the source is not read, if it is not.
-    held_since: Option<Instant>,
-    is_failed_reply_told: bool,
-    /// The entry in the timers that counts.
-    look_at: Option<Instant>,
-}
-
-/// What comes next.
-#[derive(Debug)]
-enum Progress {
-    /// The handshake.
-    Opening,
-    /// What the source says before a program is asked.
-    Listening { until: Instant, heard: Vec<u8> },
-    /// What the program says, which gets what was heard.
-    Prompted { until: Instant, heard: Vec<u8> },
-    /// An answer of the source.
-    Waiting { until: Instant, wait: Wait, has_sent: bool },
-    /// Nothing: all is said.
-    Ready,
-}
-
-/// What a deadline is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Due {
-    Wait,
-    Idle,
-    Age,
-    Beat,
-}
-
-impl Session {
-    pub(super) fn new(script: Script, now: Instant) -> Self {
-        Self {
-            script,
-            stage: Progress::Opening,
-            steps: Vec::new().into_iter(),
-            step: 0,
-            sent_messages: 0,
-            opened_at: now,
-            last_message: now,
-            next_beat: None,
-            held_since: None,
-            is_failed_reply_told: false,
-            look_at: None,
-        }
-    }
-
-    /// Whether clients' messages may be sent.
-    fn is_ready(&self) -> bool {
-        matches!(self.stage, Progress::Ready)
-    }
-
-    /// The next deadline. What the source should say has none while it is not read.
-    fn deadline(&self, settings: &SourceSettings) -> Option<(Instant, Due)> {
-        let is_read = self.held_since.is_none();
-        let wait = self.stage.until().filter(|_| is_read);
-        let idle = settings.idle_timeout.filter(|_| is_read).map(|time| self.last_message + time);
-        let age = settings.max_age.filter(|_| is_read).map(|time| self.opened_at + time);
-        let deadlines =
-            [(wait, Due::Wait), (idle, Due::Idle), (age, Due::Age), (self.next_beat, Due::Beat)];
-        let set = deadlines.into_iter().filter_map(|(at, due)| Some((at?, due)));
-        set.min_by_key(|(at, _)| *at)
-    }
-
-    /// Gives the source the time back for which it was not read.
-    fn put_off(&mut self, time: Duration) {
-        self.last_message += time;
-        match &mut self.stage {
-            Progress::Listening { until, .. }
-            | Progress::Prompted { until, .. }
-            | Progress::Waiting { until, .. } => *until += time,
-            Progress::Opening | Progress::Ready => {}
-        }
-    }
-
-    /// What was waited for in vain.
-    fn lack(&self) -> String {
-        match &self.stage {
-            Progress::Listening { .. } => {
-                let seconds = self.script.prompt.as_ref().map_or(0.0, |p| p.timeout.as_secs_f64());
-                format!("nothing for on_connect_command within {seconds} s")
-            }
-            Progress::Prompted { .. } => "no answer of on_connect_command in time".to_owned(),
-            Progress::Waiting { wait, has_sent: true, .. } => {
-                let seconds = wait.timeout.as_secs_f64();
-                format!("no answer to message {} of on_connect within {seconds} s", self.step)
-            }
-            Progress::Waiting { wait, has_sent: false, .. } => {
-                let seconds = wait.timeout.as_secs_f64();
-                format!(
-                    "nothing that item {} of on_connect waits for within {seconds} s",
-                    self.step
-                )
-            }
-            Progress::Opening | Progress::Ready => String::new(),
-        }
-    }
-}
-
-impl Progress {
-    fn until(&self) -> Option<Instant> {
-        match self {
-            Self::Listening { until, .. }
-            | Self::Prompted { until, .. }
-            | Self::Waiting { until, .. } => Some(*until),
-            Self::Opening | Self::Ready => None,
-        }
-    }
-}
 
 impl<S: Socket> Relay<S> {
     /// Says what shall be said on a connection to a source that has just been taken in.
@@ -194,32 +71,34 @@ impl<S: Socket> Relay<S> {
         session.is_none_or(|session| session.is_ready())
     }
 
-    /// The handshake is done. Says whether there is nothing to say before clients' messages.
-    pub(super) fn begin_session(&mut self, key: Key, id: SourceId, now: Instant) -> bool {
-        let Some(session) = self.session_mut(key) else { return true };
+    /// Whether a connection is ready when its handshake is done.
+    pub(super) fn has_nothing_to_say(&self, key: Key) -> bool {
+        let session = self.conns.get(key).and_then(|conn| conn.session.as_deref());
+        session.is_none_or(|session| {
+            session.script.prompt.is_none() && session.script.steps.is_empty()
+        })
+    }
+
+    /// The handshake is done: what shall be said is said.
+    pub(super) fn begin_session(&mut self, key: Key, id: SourceId, now: Instant) {
+        let has_nothing_to_say = self.has_nothing_to_say(key);
+        let Some(session) = self.session_mut(key) else { return };
         session.opened_at = now;
         session.last_message = now;
         session.steps = std::mem::take(&mut session.script.steps).into_iter();
-        let is_silent = session.script.prompt.is_none() && session.steps.len() == 0;
-        if is_silent {
-            session.stage = Progress::Ready;
-            session.next_beat = session.script.heartbeat.as_ref().map(|beat| now + beat.every);
+        if has_nothing_to_say {
+            session.become_ready(now);
             self.schedule_session(key, id);
-            return true;
+            return;
         }
-        match &session.script.prompt {
-            None => self.go_on(key, id, now),
-            Some(prompt) => {
-                let is_ripe = prompt.overture == Overture::Nothing;
-                let until = now + prompt.timeout;
-                session.stage = Progress::Listening { until, heard: Vec::new() };
-                if is_ripe {
-                    self.ask(key, id, now);
-                }
-                self.schedule_session(key, id);
-            }
+        let Some(prompt) = &session.script.prompt else { return self.go_on(key, id, now) };
+        let is_ripe = prompt.overture == Overture::Nothing;
+        let until = now + prompt.timeout;
+        session.stage = Progress::Listening { until, heard: Vec::new() };
+        if is_ripe {
+            self.ask(key, id, now);
         }
-        false
+        self.schedule_session(key, id);
     }
 
     /// Takes note of a message of a source. Says whether clients get it.
@@ -448,8 +327,7 @@ impl<S: Socket> Relay<S> {
 
     fn session_ready(&mut self, key: Key, id: SourceId, now: Instant) {
         let Some(session) = self.session_mut(key) else { return };
-        session.stage = Progress::Ready;
-        session.next_beat = session.script.heartbeat.as_ref().map(|beat| now + beat.every);
+        session.become_ready(now);
         let sent_messages = session.sent_messages;
         let source = &mut self.sources[id.0];
         source.enter(State::Open { key, since: now }, now);

@@ -87,6 +87,27 @@ fn program_that_fails_or_is_late_is_told_and_tried_again() {
 }
 
 #[test]
+fn connections_that_come_and_go_start_no_crowd_of_programs() {
+    let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
+    let more = "on_connect_command: [sleep, 600]";
+    let program = Program::run(&folder, &(feed(&service.url(), &port, more) + QUICK));
+    for round in 1..4 {
+        let mut source = service.accept();
+        source.send("hello");
+        if round == 1 {
+            program.wait_for("source feed: connected");
+            source.reset();
+            program.wait_for("source feed: cannot open (");
+        } else {
+            program.wait_for_times(
+                "on_connect_command still runs for an earlier connection",
+                round - 1,
+            );
+        }
+    }
+}
+
+#[test]
 fn program_is_run_at_once_where_the_service_does_not_speak_first() {
     let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
     let more = "on_connect_command: {command: 'cat; echo login', wait_for: nothing}";

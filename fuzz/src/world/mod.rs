@@ -346,5 +346,6 @@ fn source(shape: &Shape, n: usize) -> SourceSettings {
         reconnect_delay: Duration::from_secs(1),
         reconnect_max_delay: Duration::from_secs(5),
         reconnect_max_attempts: u32::from(shape.max_attempts % 8),
+        ..SourceSettings::default()
     }
 }
