@@ -4,7 +4,7 @@ use data_encoding::HEXLOWER;
 use ring::hmac;
 
 use crate::peer::{Peer, Service, greet};
-use crate::program::{Folder, Port, Program, QUICK, ended, feed, veylor};
+use crate::program::{Folder, Port, Program, QUICK, Stopwatch, WAIT, ended, feed, veylor};
 
 /// Answers the challenge on stdin with its HMAC, as exchanges ask for it; the key is in a file.
 const LOGIN: &str = "\
@@ -89,13 +89,17 @@ fn program_that_fails_or_is_late_is_told_and_tried_again() {
 #[test]
 fn connections_that_come_and_go_start_no_crowd_of_programs() {
     let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
-    let more = "on_connect_command: [sleep, 600]";
+    let more = "on_connect_command: ': > started; exec sleep 600'";
     let program = Program::run(&folder, &(feed(&service.url(), &port, more) + QUICK));
     for round in 1..4 {
         let mut source = service.accept();
         source.send("hello");
         if round == 1 {
-            program.wait_for("source feed: connected");
+            let watch = Stopwatch::start();
+            while !folder.join("started").exists() {
+                assert!(watch.elapsed() < WAIT, "no program:\n{}", program.stderr());
+                std::thread::yield_now();
+            }
             source.reset();
             program.wait_for("source feed: cannot open (");
         } else {
