@@ -144,18 +144,19 @@ fn login_that_fails_shows_no_secret_whatever_is_logged() {
     let key = folder.write("key", "s3cret-key");
     let more = format!(
         "on_connect:\n  - send: {{op: s3cret-word, key: \"${{file:{}}}\"}}\n    \
-         wait_for: {{equals: s3cret-answer}}\n    timeout: 100ms",
+         wait_for: {{equals: s3cret-answer}}\n    timeout: 500ms",
         key.display()
     );
     let program = Program::run(&folder, &(feed(&service.url(), &port, &more) + QUICK));
     let mut source = service.accept();
     assert!(source.text().contains("s3cret-key"));
+    // The next dial finds it gone.
+    std::fs::remove_file(&key).unwrap();
     source.send("s3cret refused");
     assert_eq!(source.close_code(), 1000);
     program.wait_for(
-        "source feed: cannot open (no answer to message 1 of on_connect within 0.1 s), redial in",
+        "source feed: cannot open (no answer to message 1 of on_connect within 0.5 s), redial in",
     );
-    std::fs::remove_file(&key).unwrap();
     program.wait_for("source feed: cannot connect (item 1 of on_connect: cannot read ${file:");
     assert!(!program.stderr().contains("s3cret"), "{}", program.stderr());
 }
