@@ -165,3 +165,84 @@ impl fmt::Debug for SessionTemplate {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::parse;
+    use super::*;
+    use crate::relay::script::Overture;
+
+    fn session(keys: &str) -> SessionTemplate {
+        let text = format!("sources:\n  - url: ws://h\n    unix_socket_path: /s\n{keys}");
+        parse(&text).unwrap().sources[0].session.clone()
+    }
+
+    fn script(keys: &str) -> Script {
+        session(keys).script(&Fillings { token: Some("t".to_owned()) }).unwrap()
+    }
+
+    fn sent(step: &Step) -> &str {
+        step.send.as_ref().map_or("-", |send| std::str::from_utf8(&send.bytes).unwrap())
+    }
+
+    #[test]
+    fn items_are_texts_json_or_steps() {
+        let keys = "
+    on_connect:
+      - plain
+      - {op: subscribe, send: x}
+      - {send: {send: x, timeout: 5}, timeout: 2s, wait_for: {equals: ok}}
+      - {wait_for: {contains: hello}}
+      - [1, two]
+";
+        let Script { steps, .. } = script(keys);
+        let texts: Vec<_> = steps.iter().map(sent).collect();
+        let json = [r#"{"op":"subscribe","send":"x"}"#, r#"{"send":"x","timeout":5}"#];
+        assert_eq!(texts, ["plain", json[0], json[1], "-", r#"[1,"two"]"#]);
+        let waits: Vec<_> = steps.iter().map(|step| step.wait.clone().map(|w| w.timeout)).collect();
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        assert_eq!(waits, [None, None, seconds(2), seconds(10), None]);
+    }
+
+    #[test]
+    fn token_of_the_dial_fills_messages() {
+        let keys = "    token_command: 'true'\n    on_connect: [{key: '${token}'}]\n";
+        assert_eq!(sent(&script(keys).steps[0]), r#"{"key":"t"}"#);
+    }
+
+    #[test]
+    fn command_has_three_ways_to_begin() {
+        let overture = |command: &str| {
+            let command = session(&format!("    on_connect_command: {command}\n")).command.unwrap();
+            (command.program.argv.len(), command.prompt.overture)
+        };
+        assert_eq!(overture("[login, -v]"), (2, Overture::First));
+        assert_eq!(overture("login -v"), (3, Overture::First));
+        assert_eq!(overture("{command: [login], wait_for: nothing}"), (1, Overture::Nothing));
+        let until = Overture::Until(Pattern::Equals("x".to_owned()));
+        assert_eq!(overture("{command: [login], wait_for: {equals: x}}"), (1, until));
+    }
+
+    #[test]
+    fn heartbeats_and_replies_have_defaults() {
+        let keys = "
+    heartbeat: {send: ping}
+    reply_to: [{match: {json: {/op: ping}}, send: {op: pong, id: '${match:/id}'}}]
+";
+        let script = script(keys);
+        assert_eq!(script.heartbeat.unwrap().every, Duration::from_secs(20));
+        let [reply] = &*script.replies else { panic!("one reply") };
+        assert!(reply.forward);
+        let answer = reply.answer.to(br#"{"op":"ping","id":9}"#).unwrap();
+        assert_eq!(answer.bytes, br#"{"op":"pong","id":9}"#);
+    }
+
+    #[test]
+    fn too_much_in_all_is_refused() {
+        let item = format!("      - {}\n", "x".repeat(60_000));
+        let keys = format!("    on_connect:\n{}", item.repeat(20));
+        let text = format!("sources:\n  - url: ws://h\n    unix_socket_path: /s\n{keys}");
+        let error = parse(&text).unwrap_err().to_string();
+        assert!(error.contains("comes to more than 1 MiB"), "{error}");
+    }
+}

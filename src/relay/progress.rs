@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::script::{Script, Step, Wait};
 use super::settings::SourceSettings;
+use crate::codec::Message;
 
 /// How far a connection has come with what shall be said.
 #[derive(Debug)]
@@ -16,7 +17,7 @@ pub(super) struct Session {
     pub(super) step: usize,
     pub(super) sent_messages: u64,
     pub(super) opened_at: Instant,
-    /// When the last message came.
+    /// When the last message came that was no ping: none that `reply_to` answers.
     pub(super) last_message: Instant,
     pub(super) next_beat: Option<Instant>,
     /// Since when the source is not read, if it is not.
@@ -82,11 +83,17 @@ impl Session {
         let is_read = self.held_since.is_none();
         let wait = self.stage.until().filter(|_| is_read);
         let idle = settings.idle_timeout.filter(|_| is_read).map(|time| self.last_message + time);
-        let age = settings.max_age.filter(|_| is_read).map(|time| self.opened_at + time);
+        let may_retire = is_read && self.is_ready();
+        let age = settings.max_age.filter(|_| may_retire).map(|time| self.opened_at + time);
         let deadlines =
             [(wait, Due::Wait), (idle, Due::Idle), (age, Due::Age), (self.next_beat, Due::Beat)];
         let set = deadlines.into_iter().filter_map(|(at, due)| Some((at?, due)));
         set.min_by_key(|(at, _)| *at)
+    }
+
+    /// The first reply that is for a message.
+    pub(super) fn reply_to(&self, message: Message<'_>) -> Option<usize> {
+        self.script.replies.iter().position(|reply| reply.pattern.matches(message.payload))
     }
 
     /// Gives the source the time back for which it was not read.

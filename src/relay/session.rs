@@ -110,11 +110,14 @@ impl<S: Socket> Relay<S> {
         now: Instant,
     ) -> bool {
         let Some(session) = self.session_mut(key) else { return true };
-        session.last_message = now;
-        if session.is_ready() && session.script.replies.is_empty() {
-            return true;
+        let reply = session.reply_to(message);
+        if reply.is_none() {
+            session.last_message = now;
+            if session.is_ready() {
+                return true;
+            }
         }
-        let forward = self.reply(key, id, message);
+        let forward = reply.is_none_or(|number| self.reply(key, id, number, message));
         self.hear(key, id, message, now);
         forward
     }
@@ -232,15 +235,12 @@ impl<S: Socket> Relay<S> {
         }
     }
 
-    /// Answers a message if that is asked for. Says whether clients get the message.
-    fn reply(&mut self, key: Key, id: SourceId, message: Message<'_>) -> bool {
+    /// Answers a message as an item of `reply_to` wants it. Says whether clients get the message.
+    fn reply(&mut self, key: Key, id: SourceId, number: usize, message: Message<'_>) -> bool {
         let Some(session) = self.session_mut(key) else { return true };
-        let replies = &session.script.replies;
-        let Some(number) = replies.iter().position(|r| r.pattern.matches(message.payload)) else {
-            return true;
-        };
-        let forward = replies[number].forward;
-        if let Some(answer) = replies[number].answer.to(message.payload) {
+        let Some(reply) = session.script.replies.get(number) else { return true };
+        let forward = reply.forward;
+        if let Some(answer) = reply.answer.to(message.payload) {
             self.say(key, id, &answer);
         } else if !std::mem::replace(&mut session.is_failed_reply_told, true) {
             let (name, number) = (&self.sources[id.0].settings.name, number + 1);

@@ -8,6 +8,7 @@ use veylor::codec::pattern::{Pattern, Pointer};
 use veylor::relay::script::{
     Answer, Heartbeat, Overture, Payload, Piece, Prompt, Reply, Script, Step, Wait,
 };
+use veylor::relay::session::MAX_OVERTURE_BYTES;
 use veylor::relay::settings::{ChannelSettings, OnSourceLoss, SourceId, SourceSettings};
 use veylor::relay::tap::Way;
 
@@ -273,6 +274,31 @@ fn silent_source_is_lost_by_idle_timeout_though_it_answers_pings() {
     world.pass(SECOND);
     assert!(!world.source_is_open());
     assert_eq!(last_error(&world), "lost (no message for 90 s, see idle_timeout)");
+}
+
+#[test]
+fn pings_in_text_are_no_data() {
+    let settings = SourceSettings { idle_timeout: Some(TIMEOUT), ..source() };
+    let replies = vec![reply(Pattern::Equals("ping".into()), "pong", false)];
+    let mut world = world_of(channel(), settings, Script { replies, ..Script::default() });
+    for _ in 0..9 {
+        world.source_sends(["ping"]);
+        world.pass(SECOND);
+    }
+    assert!(world.source_is_open());
+    world.source_sends(["ping"]);
+    world.pass(SECOND);
+    assert!(!world.source_is_open());
+}
+
+#[test]
+fn source_that_talks_without_end_to_a_program_has_failed() {
+    let mut world = world(prompt(Overture::Until(Pattern::Equals("go".into()))));
+    let text = "x".repeat(MAX_OVERTURE_BYTES / 4);
+    world.source_sends([&text, &text, &text]);
+    assert_eq!(state(&world), "opening");
+    world.source_sends([&text]);
+    assert_eq!(last_error(&world), "cannot open (more than 256 KiB for on_connect_command)");
 }
 
 #[test]

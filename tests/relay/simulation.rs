@@ -5,10 +5,12 @@
 
 use std::time::Duration;
 
-use veylor::codec::Wire;
+use veylor::codec::pattern::Pattern;
+use veylor::codec::{Kind, Wire};
+use veylor::relay::script::{Answer, Heartbeat, Payload, Piece, Reply, Script, Step, Wait};
 use veylor::relay::settings::{ChannelSettings, SlowClient, SourceId};
 
-use crate::world::{Client, World, channel};
+use crate::world::{Client, World, channel, source};
 
 const SEEDS: u64 = 150;
 const STEPS: usize = 120;
@@ -40,7 +42,12 @@ fn story(seed: u64) {
         slow_client,
         ..channel()
     };
-    let mut world = World::new(settings);
+    let mut world = World::without_source(settings, source());
+    if random.bool() {
+        world.script = script();
+    }
+    world.is_up = true;
+    world.settle();
     let mut followers: Vec<Follower> = Vec::new();
     let mut sent = 0;
     for _ in 0..STEPS {
@@ -108,6 +115,20 @@ fn story(seed: u64) {
         check(seed, &mut world, follower, sent);
     }
     check_forwarded(seed, &mut world, followers.len());
+}
+
+/// Something is said at connect, again and again, and in reply; clients wait for the first message.
+fn script() -> Script {
+    let wait = Wait { pattern: Pattern::Contains("m".into()), timeout: Duration::from_mins(10) };
+    let send = Payload::text("login");
+    let answer = Answer { kind: Kind::Text, pieces: vec![Piece::Plain(b"reply".to_vec())] };
+    let pattern = Pattern::Contains("1 m".into());
+    Script {
+        prompt: None,
+        steps: vec![Step { send: Some(send.clone()), wait: Some(wait) }],
+        heartbeat: Some(Heartbeat { every: Duration::from_millis(300), send }),
+        replies: vec![Reply { pattern, answer, forward: true }],
+    }
 }
 
 /// What a client received is in order, without gaps unless it was stalled, and complete if it
