@@ -27,7 +27,7 @@ fn check_settings(settings: Settings) {
     assert!(!settings.plan().to_string().is_empty());
     assert!(!format!("{settings:?}").is_empty());
     for source in &settings.sources {
-        let _ = source.target().map_err(|error| error.to_string());
+        let _ = source.target(&veylor::config::template::Fillings::default()).map_err(|error| error.to_string());
     }
     let sources: Vec<_> = settings.sources.iter().map(|source| source.relay.clone()).collect();
     let count = sources.len();

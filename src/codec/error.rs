@@ -22,6 +22,13 @@ pub enum Error {
         /// How long it wants to be left alone, if it says so.
         retry_after: Option<Duration>,
     },
+    /// A source lives elsewhere.
+    Moved {
+        /// Its HTTP status: 301, 302, 303, 307 or 308.
+        status: u16,
+        /// Where, in its words.
+        location: Location,
+    },
     /// The framing broke the rules: close code 1002.
     Protocol(&'static str),
     /// Text that is not UTF-8: close code 1007.
@@ -35,11 +42,24 @@ pub enum Error {
     },
 }
 
+/// A place as a source's `Location` names it. What is in it may be secret: `Debug` hides it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Location(pub String);
+
+impl fmt::Debug for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Location(…)")
+    }
+}
+
 impl Error {
     /// The close code that says it to the peer (RFC 6455, section 7.4.1).
     pub fn close_code(&self) -> u16 {
         match self {
-            Self::Refused { .. } | Self::NotAccepted { .. } | Self::Protocol(_) => 1002,
+            Self::Refused { .. }
+            | Self::NotAccepted { .. }
+            | Self::Moved { .. }
+            | Self::Protocol(_) => 1002,
             Self::NotUtf8 => 1007,
             Self::TooLarge { .. } => 1009,
         }
@@ -56,6 +76,7 @@ impl fmt::Display for Error {
             Self::NotAccepted { status, reason, .. } => {
                 write!(f, "answered HTTP {status} {reason}")
             }
+            Self::Moved { status, .. } => write!(f, "answered HTTP {status} and is elsewhere"),
             Self::Protocol(reason) => write!(f, "protocol error: {reason}"),
             Self::NotUtf8 => f.write_str("text is not valid UTF-8"),
             Self::TooLarge { size, limit } => {

@@ -18,7 +18,7 @@ pub mod ws;
 
 use std::sync::Arc;
 
-pub use error::Error;
+pub use error::{Error, Location};
 use serde::{Deserialize, Serialize};
 pub use wire::{Frame, Gate, Wire};
 

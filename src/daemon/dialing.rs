@@ -8,17 +8,21 @@ use std::time::{Duration, Instant};
 use mio::Registry;
 use mio::net::TcpStream;
 
+use super::redirect::Journey;
 use super::replaying::Recording;
 use super::sandbox::Sandbox;
 use super::{Letter, program, token};
+use crate::codec::Location;
 use crate::codec::ws::Request;
+use crate::config::approach::Approach;
 use crate::config::settings::Source;
 use crate::config::target::Target;
+use crate::net::certificate::Trust;
 use crate::net::dial::{DialError, Dialer, Way};
+use crate::net::proxy::Proxy;
 use crate::net::resolver;
 use crate::net::stream::Stream;
 use crate::net::tls::TlsConnector;
-use crate::net::url::WsUrl;
 use crate::reactor::mailbox::Post;
 use crate::reactor::table::Key;
 use crate::relay::script::Script;
@@ -33,6 +37,8 @@ const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct Dialing {
     sources: Vec<Source>,
     stages: Vec<Stage>,
+    /// The last connections that were made, should their sources send us on.
+    journeys: Vec<Option<Leg>>,
     dialer: Dialer<SourceId>,
     post: Post<Letter>,
     sandbox: Arc<Sandbox>,
@@ -71,11 +77,17 @@ enum Stage {
 /// All that must be known of a source to dial it.
 #[derive(Debug)]
 pub struct Resolved {
-    url: WsUrl,
-    request: Request,
+    leg: Leg,
     addresses: Vec<SocketAddr>,
     way: Way,
     tls: Option<TlsConnector>,
+}
+
+/// Where a dial leads, and through what.
+#[derive(Clone, Debug)]
+struct Leg {
+    journey: Journey,
+    proxy: Option<Proxy>,
     script: Script,
 }
 
@@ -92,9 +104,11 @@ pub(super) struct Connected {
 impl Dialing {
     pub(super) fn new(sources: Vec<Source>, post: Post<Letter>) -> Self {
         let stages = sources.iter().map(|_| Stage::Idle).collect();
+        let journeys = sources.iter().map(|_| None).collect();
         Self {
             sources,
             stages,
+            journeys,
             dialer: Dialer::new(),
             post,
             sandbox: Arc::default(),
@@ -117,19 +131,54 @@ impl Dialing {
             self.stages[id.0] = Stage::Resolving { number, until };
             return None;
         }
-        self.attempts += 1;
-        let attempt = Attempt { source: id, number: self.attempts };
-        self.stages[id.0] = Stage::Resolving { number: attempt.number, until };
         let source = self.sources[id.0].clone();
-        let (post, sandbox) = (self.post.clone(), Arc::clone(&self.sandbox));
-        let job = move || {
-            post.send(if source.replay.is_some() {
+        let sandbox = Arc::clone(&self.sandbox);
+        self.journeys[id.0] = None;
+        self.prepare(id, until, move |attempt| {
+            if source.replay.is_some() {
                 Letter::Opened(attempt, open(&source, &sandbox).map(Box::new))
             } else {
                 Letter::Resolved(attempt, resolve(&source, &sandbox))
-            });
+            }
+        })
+    }
+
+    /// Dials a source where it has said that it is. Says why, if that is impossible.
+    pub(super) fn follow(
+        &mut self,
+        id: SourceId,
+        location: &Location,
+        now: Instant,
+    ) -> Option<String> {
+        let Some(Leg { journey, proxy, script }) = self.journeys[id.0].take() else {
+            return Some("redirected from nowhere".to_owned());
         };
-        let error = resolver::spawn(job).err()?;
+        let journey = match journey.follow(location) {
+            Ok(journey) => journey,
+            Err(why) => return Some(why),
+        };
+        let source = self.sources[id.0].clone();
+        let (name, url) = (&source.relay.name, journey.url());
+        let scheme = if url.is_tls() { "wss" } else { "ws" };
+        log::info!("source {name}: redirected to {scheme}://{}", url.host_header());
+        let leg = Leg { journey, proxy, script };
+        self.prepare(id, now + RESOLVE_TIMEOUT, move |attempt| {
+            Letter::Resolved(attempt, reach(&source, leg))
+        })
+    }
+
+    /// Lets a thread find out what must be known for a dial.
+    fn prepare(
+        &mut self,
+        id: SourceId,
+        until: Instant,
+        find_out: impl FnOnce(Attempt) -> Letter + Send + 'static,
+    ) -> Option<String> {
+        self.attempts += 1;
+        let attempt = Attempt { source: id, number: self.attempts };
+        self.stages[id.0] = Stage::Resolving { number: attempt.number, until };
+        let post = self.post.clone();
+        let error = resolver::spawn(move || post.send(find_out(attempt))).err()?;
         self.stages[id.0] = Stage::Idle;
         Some(format!("no thread to resolve its name: {error}"))
     }
@@ -145,6 +194,7 @@ impl Dialing {
         match resolved {
             Ok(resolved) => {
                 let source = &self.sources[id.0];
+                // What a redirect leads to is said when it is followed.
                 let (name, url) = (&source.relay.name, source.url.redacted_url());
                 match &resolved.way.tunnel {
                     None => log::debug!("source {name}: dialing {url}"),
@@ -269,6 +319,7 @@ impl Dialing {
                 Some(source) => {
                     self.sources.push(source);
                     self.stages.push(Stage::Idle);
+                    self.journeys.push(None);
                 }
                 None => {}
             }
@@ -278,6 +329,7 @@ impl Dialing {
     fn give_up(&mut self, id: SourceId) {
         if let Some(stage) = self.stages.get_mut(id.0) {
             *stage = Stage::Idle;
+            self.journeys[id.0] = None;
             self.dialer.cancel(id);
         }
     }
@@ -288,7 +340,9 @@ impl Dialing {
         let stage = std::mem::replace(&mut self.stages[source.0], Stage::Idle);
         let Stage::Connecting(resolved) = stage else { return None };
         let stream = wrapped(socket, &resolved);
-        let Resolved { request, script, .. } = *resolved;
+        let request = resolved.leg.journey.request().clone();
+        let script = resolved.leg.script.clone();
+        self.journeys[source.0] = Some(resolved.leg);
         Some(Connected { source, stream, peer, request, script })
     }
 
@@ -335,7 +389,7 @@ fn resolve_timeout(source: &Source) -> Duration {
 
 /// Reads what may have changed since the last dial. Blocks: runs on a thread of its own.
 fn resolve(source: &Source, sandbox: &Sandbox) -> Result<Box<Resolved>, String> {
-    with_remedy(reach(source, sandbox), source, sandbox)
+    with_remedy(begin(source, sandbox), source, sandbox)
 }
 
 /// Says if it was the sandbox.
@@ -359,30 +413,33 @@ fn open(source: &Source, sandbox: &Sandbox) -> Result<Recording, String> {
     with_remedy(opened, source, sandbox)
 }
 
-fn reach(source: &Source, sandbox: &Sandbox) -> Result<Box<Resolved>, String> {
-    let fillings =
-        token::fillings(&source.approach).map_err(|why| why + sandbox.hint_for_programs())?;
-    let Target { url, headers } = source.target(&fillings).map_err(|error| error.to_string())?;
+fn begin(source: &Source, sandbox: &Sandbox) -> Result<Box<Resolved>, String> {
     let approach = &source.approach;
+    let fillings = token::fillings(approach).map_err(|why| why + sandbox.hint_for_programs())?;
+    let Target { url, headers } = source.target(&fillings).map_err(|error| error.to_string())?;
     let proxy = approach.proxy(&fillings).map_err(|why| format!("proxy: {why}"))?;
+    let request = Request {
+        path_and_query: url.path_and_query().to_owned(),
+        host: url.host_header(),
+        headers,
+        subprotocols: source.subprotocols.clone(),
+    };
+    let script = source.session.script(&fillings).map_err(|error| error.to_string())?;
+    reach(source, Leg { journey: Journey::new(url, request), proxy, script })
+}
+
+/// Finds out how to get to where a dial leads.
+fn reach(source: &Source, leg: Leg) -> Result<Box<Resolved>, String> {
+    let Leg { journey, proxy, .. } = &leg;
+    let url = journey.url();
     let tunnel = proxy.as_ref().map(|proxy| proxy.tunnel(url.host(), url.port()));
-    let addresses = match &proxy {
+    let addresses = match proxy {
         Some(proxy) => addresses(proxy.host(), proxy.port())?,
         None => addresses(url.host(), url.port())?,
     };
-    Ok(Box::new(Resolved {
-        addresses,
-        way: Way { exit: approach.exit.clone(), user_timeout: approach.tcp_user_timeout, tunnel },
-        tls: connector(source, &url)?,
-        script: source.session.script(&fillings).map_err(|error| error.to_string())?,
-        request: Request {
-            path_and_query: url.path_and_query().to_owned(),
-            host: url.host_header(),
-            headers,
-            subprotocols: source.subprotocols.clone(),
-        },
-        url,
-    }))
+    let Approach { exit, tcp_user_timeout, .. } = source.approach.clone();
+    let way = Way { exit, user_timeout: tcp_user_timeout, tunnel };
+    Ok(Box::new(Resolved { tls: connector(source, journey)?, leg, addresses, way }))
 }
 
 fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
@@ -409,16 +466,18 @@ fn failure(stage: &Stage, error: &DialError) -> String {
     }
 }
 
-fn connector(source: &Source, url: &WsUrl) -> Result<Option<TlsConnector>, String> {
-    if !url.is_tls() {
+/// Another host than the configuration's is not shown our certificate.
+fn connector(source: &Source, journey: &Journey) -> Result<Option<TlsConnector>, String> {
+    if !journey.url().is_tls() {
         return Ok(None);
     }
-    let connector = TlsConnector::read(&source.trust);
+    let identity = source.trust.identity.clone().filter(|_| !journey.is_abroad());
+    let connector = TlsConnector::read(&Trust { identity, ..source.trust.clone() });
     connector.map(Some).map_err(|error| error.to_string())
 }
 
 fn wrapped(socket: TcpStream, resolved: &Resolved) -> Result<Stream, String> {
     let Some(connector) = &resolved.tls else { return Ok(Stream::Tcp(socket)) };
-    let stream = connector.connect(socket, resolved.url.host())?;
+    let stream = connector.connect(socket, resolved.leg.journey.url().host())?;
     Ok(Stream::Tls(Box::new(stream)))
 }

@@ -12,6 +12,7 @@ pub mod logging;
 mod notify;
 mod program;
 pub mod recording;
+mod redirect;
 mod reloading;
 mod replaying;
 mod sandbox;
@@ -430,6 +431,7 @@ impl Daemon {
                     }
                 }
                 Command::Prompt(key) => self.prompt(key, now),
+                Command::Follow(source) => self.follow(source, now),
                 Command::Close => {
                     self.notify.stopping();
                     self.listening.close();
@@ -457,6 +459,16 @@ fn apart(accepted: Accepted) -> (Stream, Peer) {
 fn wall_clock() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or_default()
+}
+
+impl Daemon {
+    /// Dials a source where it has said that it is.
+    fn follow(&mut self, source: SourceId, now: Instant) {
+        let Some(location) = self.relay.take_location(source) else { return };
+        if let Some(why) = self.dialing.follow(source, &location, now) {
+            self.relay.dial_failed(source, &why, now);
+        }
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "only the loop reads the clock")]

@@ -62,6 +62,37 @@ impl WsUrl {
         Ok(Self { tls, credentials, host: host.to_owned(), port, path_and_query })
     }
 
+    /// The address that a redirect from here leads to: a URL or a part of one (RFC 3986, section
+    /// 5.2), of HTTP or of WebSocket. What follows a `#` is ignored.
+    pub fn join(&self, location: &str) -> Result<Self, UrlError> {
+        let location = location.split('#').next().unwrap_or_default();
+        let scheme = if self.tls { "wss" } else { "ws" };
+        let here = format!("{scheme}://{}", self.host_header());
+        let path = self.path_and_query.split('?').next().unwrap_or_default();
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        if let Some((scheme, rest)) = location.split_once("://")
+            && !scheme.contains(['/', '?'])
+        {
+            let scheme = scheme.to_ascii_lowercase();
+            let ours = match scheme.as_str() {
+                "https" => "wss",
+                "http" => "ws",
+                other => other,
+            };
+            return Self::parse(&format!("{ours}://{rest}"));
+        }
+        if let Some(rest) = location.strip_prefix("//") {
+            return Self::parse(&format!("{scheme}://{rest}"));
+        }
+        let path_and_query = match location.chars().next() {
+            None => self.path_and_query.clone(),
+            Some('?') => format!("{path}{location}"),
+            Some('/') => without_dots(location),
+            Some(_) => without_dots(&format!("{folder}/{location}")),
+        };
+        Self::parse(&format!("{here}{path_and_query}"))
+    }
+
     /// Whether the connection is encrypted (`wss`).
     pub fn is_tls(&self) -> bool {
         self.tls
@@ -130,6 +161,23 @@ fn default_port(tls: bool) -> u16 {
     if tls { 443 } else { 80 }
 }
 
+/// A path whose `.` and `..` are followed, and its query.
+fn without_dots(path_and_query: &str) -> String {
+    let (path, query) =
+        path_and_query.split_at(path_and_query.find('?').unwrap_or(path_and_query.len()));
+    let mut kept: Vec<&str> = Vec::new();
+    for part in path.split('/').skip(1) {
+        match part {
+            "." => {}
+            ".." => drop(kept.pop()),
+            part => kept.push(part),
+        }
+    }
+    let is_folder = path.ends_with("/.") || path.ends_with("/..");
+    let end = if is_folder && !kept.is_empty() { "/" } else { "" };
+    format!("/{}{end}{query}", kept.join("/"))
+}
+
 /// A name, or an IPv6 address out of its brackets, and what follows it.
 fn host_and_rest(host_and_port: &str) -> Option<(&str, &str)> {
     if let Some(bracketed) = host_and_port.strip_prefix('[') {
@@ -187,6 +235,28 @@ mod tests {
         assert_eq!((url.host(), url.port()), ("::1", 9000));
         assert_eq!(url.host_header(), "[::1]:9000");
         assert_eq!(url.path_and_query(), "/");
+    }
+
+    #[test]
+    fn redirect_leads_to_a_url_or_a_part_of_one() {
+        let here = WsUrl::parse("wss://u:p@a.example:444/feed/v1/x?key=k").unwrap();
+        let to = |location: &str| {
+            let url = here.join(location).unwrap();
+            assert_eq!(url.credentials(), None, "{location}");
+            let scheme = if url.is_tls() { "wss" } else { "ws" };
+            format!("{scheme}://{}{}", url.host_header(), url.path_and_query())
+        };
+        assert_eq!(to("https://b.example/y?z#f"), "wss://b.example/y?z");
+        assert_eq!(to("HTTP://b.example:81"), "ws://b.example:81/");
+        assert_eq!(to("wss://b.example"), "wss://b.example/");
+        assert_eq!(to("//[::1]:9/y"), "wss://[::1]:9/y");
+        assert_eq!(to("/y/../z/./w?a=http://c/../d"), "wss://a.example:444/z/w?a=http://c/../d");
+        assert_eq!(to("y"), "wss://a.example:444/feed/v1/y");
+        assert_eq!(to("../../../y?q"), "wss://a.example:444/y?q");
+        assert_eq!(to(".."), "wss://a.example:444/feed/");
+        assert_eq!(to("?q"), "wss://a.example:444/feed/v1/x?q");
+        assert_eq!(to("#f"), "wss://a.example:444/feed/v1/x?key=k");
+        assert!(here.join("ftp://b").is_err() && here.join("https://").is_err());
     }
 
     #[test]

@@ -45,6 +45,7 @@ impl Verdict {
             }
             Error::NotAccepted { .. }
             | Error::Refused { .. }
+            | Error::Moved { .. }
             | Error::Protocol(_)
             | Error::NotUtf8
             | Error::TooLarge { .. } => Self::None,

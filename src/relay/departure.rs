@@ -15,8 +15,8 @@ use super::conn::{Conn, Goodbye, Role, Stage, Wait};
 use super::settings::{ChannelId, OnSourceLoss, SourceId};
 use super::source::{Source, State};
 use super::stats::{ChannelStats, Departures};
-use super::{DRAIN, HANDSHAKE_TIMEOUT, LINGER, Outcome, PING_INTERVAL, Relay};
-use crate::codec::{CloseReason, Error};
+use super::{Command, DRAIN, HANDSHAKE_TIMEOUT, LINGER, Outcome, PING_INTERVAL, Relay};
+use crate::codec::{CloseReason, Error, Location};
 use crate::net::stream::Socket;
 use crate::reactor::table::Key;
 
@@ -68,6 +68,9 @@ impl<S: Socket> Relay<S> {
             _ => "",
         };
         if let Some(Role::Source(source)) = self.conns.get(key).map(|conn| conn.role) {
+            if let Error::Moved { location, .. } = error {
+                return self.follow(source, key, location, now);
+            }
             let (why, verdict) = (format_args!("{error}{limit}"), Verdict::of_error(error));
             self.lose_source(source, key, verdict, &why, now);
             return self.linger(key, now + LINGER);
@@ -240,6 +243,17 @@ impl<S: Socket> Relay<S> {
         for source in &self.channels[id.0].settings.sources {
             self.sources[source.0].waiting.retain(|waiting| *waiting != key);
         }
+    }
+
+    /// A source is elsewhere: it is dialled there. That is a part of the same attempt.
+    fn follow(&mut self, id: SourceId, key: Key, location: &Location, now: Instant) {
+        let source = &mut self.sources[id.0];
+        if source.key() == Some(key) && self.ending.is_none() {
+            source.location = Some(location.clone());
+            source.enter(State::Dialing, now);
+            self.commands.push_back(Command::Follow(id));
+        }
+        self.linger(key, now + LINGER);
     }
 
     /// The connection to a source ends; another will be dialled.

@@ -47,7 +47,7 @@ use self::settings::{ChannelId, ChannelSettings, SourceId, SourceSettings};
 use self::source::Source;
 pub use self::source::{STABLE_AFTER, SourceTally, State};
 use crate::codec::ws::Closed;
-use crate::codec::{Codec, Gate, ws};
+use crate::codec::{Codec, Gate, Location, ws};
 use crate::net::stream::Socket;
 use crate::reactor::inbox::Inbox;
 use crate::reactor::outbox::Outbox;
@@ -86,6 +86,9 @@ pub enum Command {
     /// Run the `on_connect_command` of a source with what [`Relay::take_overture`] gives for this
     /// connection, and answer with [`Relay::prompted`].
     Prompt(Key),
+    /// Dial a source where it has said that it is, [`Relay::take_location`], and answer in the same
+    /// way.
+    Follow(SourceId),
     /// Accept nobody and dial nothing from now on.
     Close,
 }
@@ -249,6 +252,11 @@ impl<S: Socket> Relay<S> {
         let key = self.open(stream, codec, Role::Source(source), peer, outbox, now);
         self.sources[source.0].enter(State::Opening(key), now);
         key
+    }
+
+    /// Where a source has said that it is instead.
+    pub fn take_location(&mut self, source: SourceId) -> Option<Location> {
+        self.sources[source.0].location.take()
     }
 
     /// Learns that the dial it asked for led to no connection.

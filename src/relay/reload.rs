@@ -272,7 +272,8 @@ impl<S: Socket> Relay<S> {
     }
 
     fn forget_dial(&mut self, id: SourceId) {
-        self.commands.retain(|command| *command != Command::Dial(id));
+        self.commands
+            .retain(|command| *command != Command::Dial(id) && *command != Command::Follow(id));
     }
 
     /// Sees clients of some endpoints off, also those whose handshake is under way.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::backoff::{Backoff, Verdict};
 use super::settings::{ChannelId, SourceSettings};
-use crate::codec::{Kind, Message};
+use crate::codec::{Kind, Location, Message};
 use crate::reactor::table::Key;
 
 /// A connection that stood this long and delivered a message was a good one: the backoff starts
@@ -53,6 +53,8 @@ pub(super) struct Source {
     pub(super) backoff: Backoff,
     /// What it let know as it was lost the last time.
     pub(super) verdict: Verdict,
+    /// Where it is instead, as the connection of before has said.
+    pub(super) location: Option<Location>,
     /// Whether the connection of now has delivered a message.
     pub(super) has_delivered: bool,
     /// A message for which a channel has no room. While there is one the source is not read.
@@ -126,6 +128,7 @@ impl Source {
             down_since: None,
             last_error: None,
             verdict: Verdict::None,
+            location: None,
             has_delivered: false,
             held: None,
             waiting: Vec::new(),

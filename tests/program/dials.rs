@@ -233,3 +233,53 @@ fn wrong_ways_are_told_by_a_check_without_what_may_be_secret() {
         assert!(!problems.contains("s3cret"), "{problems}");
     }
 }
+
+#[test]
+fn redirect_is_followed_and_another_host_hears_no_secret() {
+    let (folder, near, far, port) = (Folder::new(), Service::new(), Service::new(), Port::free());
+    let more = "headers: {Authorization: Bearer s3cret, Cookie: a=s3cret, X-Any: s3cret}\n\
+                subprotocols: [v1.json]";
+    let url = near.url() + "/feed?key=s3cret";
+    let program = Program::run(&folder, &(feed(&url, &port, more) + QUICK));
+    // On the same host the headers are said again.
+    answer(near.accept_stream(), "HTTP/1.1 301 Moved\r\nLocation: v2/feed?x=y");
+    let request = answer(
+        near.accept_stream(),
+        &format!(
+            "HTTP/1.1 307 Over there\r\nLocation: http://localhost:{}/z",
+            far.address().port()
+        ),
+    );
+    assert!(request.starts_with("GET /v2/feed?x=y HTTP/1.1\r\n"), "{request}");
+    assert!(request.contains("\r\nCookie: a=s3cret\r\n"), "{request}");
+    let mut source = Peer::accept(far.accept_stream(), Some("v1.json"));
+    assert_eq!(source.target, "/z");
+    let host = format!("localhost:{}", far.address().port());
+    assert_eq!(source.header("Host"), Some(host.as_str()));
+    for name in ["Authorization", "Cookie", "X-Any"] {
+        assert_eq!(source.header(name), None, "{name}");
+    }
+    greet(&mut source, &mut [&mut Peer::connect(&port)]);
+    program.wait_for(&format!("source feed: redirected to ws://{host}"));
+    assert!(!program.stderr().contains("s3cret"));
+    // The next dial begins where the configuration says.
+    drop(source);
+    let mut source = near.accept();
+    assert_eq!(source.target, "/feed?key=s3cret");
+    assert_eq!(source.header("Authorization"), Some("Bearer s3cret"));
+    greet(&mut source, &mut [&mut Peer::connect(&port)]);
+}
+
+#[test]
+fn circle_of_redirects_is_a_failed_dial_that_names_its_hosts() {
+    let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
+    let program = Program::run(&folder, &(feed(&service.url(), &port, "") + QUICK));
+    answer(service.accept_stream(), "HTTP/1.1 302 Found\r\nLocation: /x?s3cret");
+    answer(service.accept_stream(), "HTTP/1.1 302 Found\r\nLocation: /x?s3cret#again");
+    let host = service.address();
+    program.wait_for(&format!(
+        "source feed: cannot connect (redirected in a circle: {host} -> {host} -> {host}), redial in"
+    ));
+    greet(&mut service.accept(), &mut [&mut Peer::connect(&port)]);
+    assert!(!program.stderr().contains("s3cret"));
+}

@@ -113,3 +113,21 @@ fn operator_need_not_wait_for_a_source_that_refuses() {
     world.settle();
     assert!(world.source_is_open());
 }
+
+#[test]
+fn redirect_is_a_part_of_the_same_attempt() {
+    let mut world = World::without_source(channel(), source());
+    world.is_up = true;
+    world.refusal = Some("HTTP/1.1 307 Over there\r\nLocation: /there?k=v\r\n\r\n".into());
+    world.refuses_once = true;
+    world.settle();
+    assert_eq!(world.locations, ["/there?k=v"]);
+    assert!(world.source_is_open());
+    assert_eq!(world.dials.len(), 2);
+    let stats = &world.relay.source_stats(world.now)[0];
+    assert_eq!((stats.failures, stats.connects), (0, 1));
+    world.source_sends(["hello"]);
+    assert!(world.source_is_open(), "the first connection goes without taking the second along");
+    world.pass(Duration::from_mins(1));
+    assert!(world.source_is_open());
+}

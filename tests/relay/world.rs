@@ -37,6 +37,10 @@ pub(crate) struct World {
     pub(crate) dials: Vec<Duration>,
     /// What sources answer instead of agreeing.
     pub(crate) refusal: Option<String>,
+    /// Whether the next of them does so, and none after it.
+    pub(crate) refuses_once: bool,
+    /// Where sources have sent us on.
+    pub(crate) locations: Vec<String>,
     accepts_nobody: bool,
     /// What is said to each source that is dialled from now on.
     pub(crate) script: Script,
@@ -104,6 +108,8 @@ impl World {
             is_up: false,
             dials: Vec::new(),
             refusal: None,
+            refuses_once: false,
+            locations: Vec::new(),
             accepts_nobody: false,
             script: Script::default(),
             prompts: Vec::new(),
@@ -426,6 +432,10 @@ impl World {
         match command {
             Command::Close => self.accepts_nobody = true,
             Command::Prompt(key) => self.prompts.push(key),
+            Command::Follow(id) => {
+                self.locations.extend(self.relay.take_location(id).map(|location| location.0));
+                self.obey(Command::Dial(id));
+            }
             Command::Dial(id) => {
                 self.dials.push(self.now - self.start);
                 if self.is_up {
@@ -443,6 +453,9 @@ impl World {
                         self.sources.resize_with(id.0 + 1, || None);
                     }
                     self.sources[id.0] = Some(SourcePeer::new(far, self.refusal.clone()));
+                    if self.refuses_once {
+                        self.refusal = None;
+                    }
                 } else {
                     self.relay.dial_failed(id, &"unreachable", self.now);
                 }

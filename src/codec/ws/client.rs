@@ -8,7 +8,7 @@ use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
 
 use crate::codec::http::{MAX_HEAD_BYTES, MAX_HEADERS, has_token, header};
-use crate::codec::{Error, date};
+use crate::codec::{Error, Location, date};
 use crate::reactor::inbox::Inbox;
 use crate::reactor::outbox::Outbox;
 
@@ -17,6 +17,9 @@ const MAX_REASON_CHARS: usize = 80;
 
 /// What may be secret has as many; shorter words are of the language.
 const MIN_SECRET_CHARS: usize = 6;
+/// Answers that say where a source is instead (RFC 9110, section 15.4).
+const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
+
 /// Words of headers that are none.
 const SCHEMES: [&str; 3] = ["Bearer", "Basic", "Digest"];
 
@@ -136,6 +139,9 @@ impl Expected {
     fn agrees(&self, response: &Response<'_, '_>, body: &[u8]) -> Result<Option<Box<str>>, Error> {
         let headers = &*response.headers;
         let status = response.code.unwrap_or_default();
+        if let Some(location) = location(status, headers) {
+            return Err(Error::Moved { status, location });
+        }
         if status != 101 {
             let reason = self.own_words(response, body);
             let retry_after = retry_after(headers);
@@ -166,10 +172,6 @@ impl Expected {
     /// page, as far as that came with the head.
     fn own_words(&self, response: &Response<'_, '_>, body: &[u8]) -> String {
         let mut words = vec![self.shown(response.reason.unwrap_or_default().as_bytes())];
-        if let Some(target) = header(response.headers, "Location") {
-            let target = self.shown(redacted(target));
-            words.push(format!("(Location: {target}; it is not followed, put it into the url)"));
-        }
         if let Some(wait) = header(response.headers, "Retry-After") {
             words.push(format!("(Retry-After: {})", self.shown(wait)));
         }
@@ -209,16 +211,11 @@ fn retry_after(headers: &[Header<'_>]) -> Option<Duration> {
     Some(Duration::from_secs(u64::try_from(seconds).unwrap_or_default()))
 }
 
-/// A URL without user, password and query.
-fn redacted(url: &[u8]) -> &[u8] {
-    let end = url.iter().position(|byte| *byte == b'?').unwrap_or(url.len());
-    let url = &url[..end];
-    let host = url.windows(3).position(|mark| mark == b"://").map_or(0, |at| at + 3);
-    let path = url[host..].iter().position(|byte| *byte == b'/').map_or(url.len(), |at| host + at);
-    match url[host..path].iter().rposition(|byte| *byte == b'@') {
-        Some(at) => &url[host + at + 1..],
-        None => url,
-    }
+/// Where a source is instead, if it says so.
+fn location(status: u16, headers: &[Header<'_>]) -> Option<Location> {
+    let target = header(headers, "Location").filter(|target| !target.is_empty())?;
+    let text = std::str::from_utf8(target).ok()?;
+    REDIRECTS.contains(&status).then(|| Location(text.to_owned()))
 }
 
 fn faulty(reason: &str) -> Error {
@@ -296,14 +293,29 @@ mod tests {
         assert!(error.is_err());
         let error = verified("HTTP/1.1 429 Slow down\r\n\r\n").unwrap_err();
         assert_eq!(error.to_string(), "answered HTTP 429 Slow down");
-        let moved =
-            b"HTTP/1.1 301 Moved\r\nLocation: wss://new.example/\r\n\r\n\ngone\tthere\nmore";
+        let moved = b"HTTP/1.1 500 Sorry\r\n\r\n\ngone\tthere\nmore";
         let mut inbox = Inbox::default();
         inbox.push(moved);
         let error = expected().verify(&mut inbox).unwrap_err();
-        let said = "answered HTTP 301 Moved (Location: wss://new.example/; it is not followed, put \
-                    it into the url) \"gonethere\"";
+        let said = "answered HTTP 500 Sorry \"gonethere\"";
         assert_eq!(error.to_string(), said);
+    }
+
+    #[test]
+    fn place_that_a_source_has_moved_to_is_told_and_not_shown() {
+        for status in REDIRECTS {
+            let answer = format!("HTTP/1.1 {status} Moved\r\nLocation: https://b/?s3cret\r\n\r\n");
+            let error = verified(&answer).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
+            let location = Location("https://b/?s3cret".to_owned());
+            assert_eq!(error, Error::Moved { status, location });
+        }
+        for answer in
+            ["301 Moved\r\n", "301 Moved\r\nLocation:\r\n", "300 Choose\r\nLocation: /\r\n"]
+        {
+            let error = verified(&format!("HTTP/1.1 {answer}\r\n")).unwrap_err();
+            assert!(error.to_string().starts_with("answered HTTP 30"), "{error}");
+        }
     }
 
     #[test]
