@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
 use veylor::config::settings::Settings;
+use veylor::config::template::Fillings;
 use veylor::config::{self, Error};
 use veylor::relay::settings::SourceId;
 use veylor::relay::{Outcome, Relay};
@@ -27,7 +28,7 @@ fn check_settings(settings: Settings) {
     assert!(!settings.plan().to_string().is_empty());
     assert!(!format!("{settings:?}").is_empty());
     for source in &settings.sources {
-        let _ = source.target(&veylor::config::template::Fillings::default()).map_err(|error| error.to_string());
+        let _ = source.target(&Fillings::default()).map_err(|error| error.to_string());
     }
     let sources: Vec<_> = settings.sources.iter().map(|source| source.relay.clone()).collect();
     let count = sources.len();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::problem::{KeyPath, Problems};
 use super::template::{Fillings, Template};
+use super::value::short_duration;
 use crate::net::dial::Exit;
 use crate::net::proxy::Proxy;
 
@@ -25,7 +26,21 @@ pub struct Approach {
     pub exit: Option<Exit>,
     /// How long what was sent may be unacknowledged; `None`: as the system likes, minutes.
     pub tcp_user_timeout: Option<Duration>,
+    /// How often it is dialled at most; `None`: as often as the backoff says.
+    pub dial_budget: Option<DialBudget>,
 }
+
+/// Dials at most in any span of that length. Shown as it is written: `300 per 5m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DialBudget {
+    /// So many; at least 1.
+    pub dials: usize,
+    /// The span.
+    pub span: Duration,
+}
+
+/// Dials of a budget at most: each is remembered.
+pub const MAX_BUDGET_DIALS: usize = 10_000;
 
 /// A program that prints a token. `Debug` keeps its arguments to itself: they may be secret.
 #[derive(Clone, PartialEq, Eq)]
@@ -41,6 +56,12 @@ impl TokenCommand {
         let words = self.argv.iter().flat_map(|word| word.split_whitespace());
         let files = words.map(Path::new).filter(|path| path.is_absolute() && path.is_file());
         files.filter_map(Path::parent).map(Path::to_owned).collect::<Vec<_>>().into_iter()
+    }
+}
+
+impl fmt::Display for DialBudget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} per {}", self.dials, short_duration(self.span))
     }
 }
 
@@ -82,11 +103,19 @@ impl Approach {
         }
     }
 
-    /// The keys whose values are others.
+    /// The keys whose values are others, and count from the next dial on.
+    pub(super) fn changed_limits(&self, new: &Self) -> Vec<&'static str> {
+        let differs = [
+            (self.token_timeout() != new.token_timeout(), "token_timeout"),
+            (self.dial_budget != new.dial_budget, "dial_budget"),
+        ];
+        differs.into_iter().filter(|(differs, _)| *differs).map(|(_, key)| key).collect()
+    }
+
+    /// The keys whose values are others, so that it is come by in another way.
     pub(super) fn changes(&self, new: &Self) -> Vec<&'static str> {
         let differs = [
             (self.token != new.token, "token_command"),
-            (self.token_timeout() != new.token_timeout(), "token_timeout"),
             (self.proxy != new.proxy, "proxy"),
             (self.exit != new.exit, "bind"),
             (self.tcp_user_timeout != new.tcp_user_timeout, "tcp_user_timeout"),

@@ -41,6 +41,7 @@ pub(super) fn build(input: Input, problems: &mut Problems) -> Settings {
         admin_auth: Auth::default(),
         log: log(input.log),
         sandbox: input.sandbox.unwrap_or(true),
+        state_file: input.state_file,
         coalesce: performance.coalesce,
         warnings: Vec::new(),
     };

@@ -151,8 +151,12 @@ fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     if old.admin_auth != new.admin_auth {
         changes.push("admin: auth has changed".to_owned());
     }
-    let sandbox = have_changed(&if_differs(&old.sandbox, &new.sandbox, "sandbox"));
-    changes.extend(sandbox.map(|changed| format!("{changed}, it counts from the next start")));
+    for (key, differs) in
+        [("sandbox", old.sandbox != new.sandbox), ("state_file", old.state_file != new.state_file)]
+    {
+        let change = format!("{key} has changed, it counts from the next start");
+        changes.extend(differs.then_some(change));
+    }
     changes
 }
 
@@ -179,6 +183,7 @@ fn source_change(old: Option<&Source>, new: &Source) -> Option<String> {
         if_differs(&old.relay.max_age, &new.relay.max_age, "max_age"),
         if_differs(&old.record, &new.record, "record"),
     ];
+    let limits = [limits.concat(), old.approach.changed_limits(&new.approach)];
     let redial = if ways.is_empty() { "" } else { ", it is dialled anew" };
     let changed = have_changed(&[ways, limits.concat()].concat())?;
     Some(format!("source {name}: {changed}{redial}"))

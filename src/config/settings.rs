@@ -42,6 +42,8 @@ pub struct Settings {
     pub log: Log,
     /// Whether the relay gives up what it does not need, where the kernel allows it.
     pub sandbox: bool,
+    /// Where is kept what a restart shall not forget, if it is.
+    pub state_file: Option<PathBuf>,
     /// How long a busy turn lingers before it reads; zero: never.
     pub coalesce: Duration,
     /// What works but should be known, a sentence each.

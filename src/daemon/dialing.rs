@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use mio::Registry;
 use mio::net::TcpStream;
 
+use super::budget::Budgets;
 use super::redirect::Journey;
 use super::replaying::Recording;
 use super::sandbox::Sandbox;
 use super::{Letter, program, token};
 use crate::codec::Location;
 use crate::codec::ws::Request;
-use crate::config::approach::Approach;
+use crate::config::approach::{Approach, DialBudget};
 use crate::config::settings::Source;
 use crate::config::target::Target;
 use crate::net::certificate::Trust;
@@ -42,10 +43,22 @@ pub(super) struct Dialing {
     dialer: Dialer<SourceId>,
     post: Post<Letter>,
     sandbox: Arc<Sandbox>,
+    budgets: Budgets,
     attempts: u64,
     /// Sources whose `on_connect_command` runs.
     prompted: Vec<SourceId>,
     is_closed: bool,
+}
+
+/// What has come of the wish to dial.
+#[derive(Debug)]
+pub(super) enum Begun {
+    /// More will be heard of it.
+    UnderWay,
+    /// It is impossible, and why.
+    Failed(String),
+    /// This budget has no dial left before then.
+    Postponed(Instant, DialBudget),
 }
 
 /// Names one dial of one source, so that a late answer is not taken for that of another.
@@ -102,7 +115,8 @@ pub(super) struct Connected {
 }
 
 impl Dialing {
-    pub(super) fn new(sources: Vec<Source>, post: Post<Letter>) -> Self {
+    pub(super) fn new(sources: Vec<Source>, mut budgets: Budgets, post: Post<Letter>) -> Self {
+        budgets.keep_only(sources.iter());
         let stages = sources.iter().map(|_| Stage::Idle).collect();
         let journeys = sources.iter().map(|_| None).collect();
         Self {
@@ -112,6 +126,7 @@ impl Dialing {
             dialer: Dialer::new(),
             post,
             sandbox: Arc::default(),
+            budgets,
             attempts: 0,
             prompted: Vec::new(),
             is_closed: false,
@@ -123,24 +138,35 @@ impl Dialing {
         self.sandbox = sandbox;
     }
 
-    /// Begins a dial. Says why, if that is impossible.
-    pub(super) fn begin(&mut self, id: SourceId, now: Instant) -> Option<String> {
+    /// Begins a dial, if the source's budget has one.
+    pub(super) fn begin(&mut self, id: SourceId, now: Instant) -> Begun {
         let until = now + resolve_timeout(&self.sources[id.0]);
         if let Stage::Resolving { number, .. } | Stage::Hanging { number } = self.stages[id.0] {
             // The answer to an earlier attempt will do.
             self.stages[id.0] = Stage::Resolving { number, until };
-            return None;
+            return Begun::UnderWay;
         }
         let source = self.sources[id.0].clone();
+        if let Some(budget) = source.approach.dial_budget
+            && let Err(until) = self.budgets.take(&source.relay.name, budget, now)
+        {
+            return Begun::Postponed(until, budget);
+        }
         let sandbox = Arc::clone(&self.sandbox);
         self.journeys[id.0] = None;
-        self.prepare(id, until, move |attempt| {
+        let failed = self.prepare(id, until, move |attempt| {
             if source.replay.is_some() {
                 Letter::Opened(attempt, open(&source, &sandbox).map(Box::new))
             } else {
                 Letter::Resolved(attempt, resolve(&source, &sandbox))
             }
-        })
+        });
+        failed.map_or(Begun::UnderWay, Begun::Failed)
+    }
+
+    /// Learns that the state file was written, or why not.
+    pub(super) fn saved(&mut self, saved: &Result<(), String>, now: Instant) {
+        self.budgets.saved(saved, now);
     }
 
     /// Dials a source where it has said that it is. Says why, if that is impossible.
@@ -310,6 +336,7 @@ impl Dialing {
     /// Learns how to reach the source of each place. Dials of those that are removed, and of
     /// those that `redials` names, are given up.
     pub(super) fn reload(&mut self, sources: Vec<Option<Source>>, redials: &[SourceId]) {
+        self.budgets.keep_only(sources.iter().flatten());
         for (id, source) in (0..).map(SourceId).zip(sources) {
             if source.is_none() || redials.contains(&id) {
                 self.give_up(id);

@@ -5,6 +5,7 @@
 
 mod admin;
 mod answers;
+mod budget;
 mod dialing;
 pub mod limits;
 mod listening;
@@ -30,7 +31,8 @@ use std::time::{Duration, Instant, SystemTime};
 use mio::{Registry, Token};
 
 use self::admin::Admin;
-use self::dialing::{Attempt, Connected, Dialing, Resolved};
+use self::budget::Budgets;
+use self::dialing::{Attempt, Begun, Connected, Dialing, Resolved};
 use self::listening::{Arrival, Listening};
 use self::logging::Logging;
 use self::notify::Notify;
@@ -97,6 +99,8 @@ pub enum Letter {
     Prompted(SourceId, Key, Result<Vec<u8>, String>),
     /// A recording is open, or why not.
     Opened(Attempt, Result<Box<Recording>, String>),
+    /// The state file was written, or why not.
+    Saved(Result<(), String>),
     /// The configuration was read again, or is wrong.
     Reloaded(u64, Result<Box<Reading>, ReloadError>),
 }
@@ -124,7 +128,8 @@ impl Daemon {
         let sources = settings.sources.iter().map(|source| source.relay.clone()).collect();
         let mut relay = Relay::new(settings.channels.clone(), sources, fastrand::u64(..));
         relay.number_from(wall_clock(), clock());
-        let dialing = Dialing::new(settings.sources.clone(), mailbox.post());
+        let budgets = Budgets::open(settings.state_file.clone(), mailbox.post(), clock());
+        let dialing = Dialing::new(settings.sources.clone(), budgets, mailbox.post());
         passed.dismiss();
         let mailbox_post = mailbox.post();
         Ok(Self {
@@ -404,6 +409,7 @@ impl Daemon {
                         self.relay.dial_failed(source, &why, now);
                     }
                 }
+                Letter::Saved(saved) => self.dialing.saved(&saved, now),
                 Letter::Resolved(attempt, resolved) => {
                     if let Some((source, why)) = self.dialing.resolved(attempt, resolved, now) {
                         self.relay.dial_failed(source, &why, now);
@@ -425,11 +431,13 @@ impl Daemon {
     fn obey(&mut self, now: Instant) {
         while let Some(command) = self.relay.next_command() {
             match command {
-                Command::Dial(source) => {
-                    if let Some(why) = self.dialing.begin(source, now) {
-                        self.relay.dial_failed(source, &why, now);
+                Command::Dial(source) => match self.dialing.begin(source, now) {
+                    Begun::UnderWay => {}
+                    Begun::Failed(why) => self.relay.dial_failed(source, &why, now),
+                    Begun::Postponed(until, budget) => {
+                        self.relay.postpone(source, until, &budget, now);
                     }
-                }
+                },
                 Command::Prompt(key) => self.prompt(key, now),
                 Command::Follow(source) => self.follow(source, now),
                 Command::Close => {

@@ -324,6 +324,20 @@ impl<S: Socket> Relay<S> {
         self.end_if_all_gave_up(now);
     }
 
+    /// Learns that a source may be dialled no more before then: its budget is used up.
+    pub fn postpone(&mut self, id: SourceId, until: Instant, budget: &dyn Display, now: Instant) {
+        let source = &mut self.sources[id.0];
+        if source.state != State::Dialing {
+            return;
+        }
+        let name = &source.settings.name;
+        let wait = Seconds(until.saturating_duration_since(now));
+        log::warn!("source {name}: its dial_budget of {budget} is used up, dial in {wait}");
+        source.last_error = Some(format!("its dial_budget of {budget} is used up"));
+        source.enter(State::Waiting(until), now);
+        source.is_over_budget = true;
+    }
+
     /// Ends when no source is left that could come back.
     pub(super) fn end_if_all_gave_up(&mut self, now: Instant) {
         let mut present = self.sources.iter().filter(|source| !source.is_removed()).peekable();

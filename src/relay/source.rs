@@ -53,6 +53,8 @@ pub(super) struct Source {
     pub(super) backoff: Backoff,
     /// What it let know as it was lost the last time.
     pub(super) verdict: Verdict,
+    /// Whether its next dial waits for its budget.
+    pub(super) is_over_budget: bool,
     /// Where it is instead, as the connection of before has said.
     pub(super) location: Option<Location>,
     /// Whether the connection of now has delivered a message.
@@ -128,6 +130,7 @@ impl Source {
             down_since: None,
             last_error: None,
             verdict: Verdict::None,
+            is_over_budget: false,
             location: None,
             has_delivered: false,
             held: None,
@@ -158,6 +161,7 @@ impl Source {
     pub(super) fn enter(&mut self, state: State, now: Instant) {
         self.state = state;
         self.state_since = Some(now);
+        self.is_over_budget = false;
     }
 
     /// The connection, if there is one.

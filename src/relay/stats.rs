@@ -37,6 +37,9 @@ pub struct SourceStats {
     /// Whether it does not want us as we are: 401, 403, close code 1008.
     #[serde(default)]
     pub is_refused: bool,
+    /// Whether its next dial waits for its budget.
+    #[serde(default)]
+    pub is_over_budget: bool,
     /// The subprotocol that it has chosen, if it has one.
     #[serde(default)]
     pub subprotocol: Option<String>,
@@ -238,6 +241,7 @@ impl<S: Socket> Relay<S> {
             failures: source.backoff.failures(),
             last_error: source.last_error.clone(),
             is_refused: source.is_refused(),
+            is_over_budget: source.is_over_budget,
             subprotocol: conn.and_then(|conn| conn.codec.subprotocol()).map(str::to_owned),
             received_messages: tally.received_messages,
             received_bytes: tally.received_bytes,

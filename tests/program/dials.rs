@@ -10,7 +10,7 @@ use std::thread;
 use rustix::process::Signal;
 
 use crate::peer::{Peer, Service, greet};
-use crate::program::{Folder, Port, Program, QUICK, ended, feed, veylor};
+use crate::program::{Folder, Port, Program, QUICK, WAIT, ended, feed, veylor};
 
 /// A program of this folder.
 fn script(folder: &Folder, name: &str, lines: &str) -> PathBuf {
@@ -282,4 +282,31 @@ fn circle_of_redirects_is_a_failed_dial_that_names_its_hosts() {
     ));
     greet(&mut service.accept(), &mut [&mut Peer::connect(&port)]);
     assert!(!program.stderr().contains("s3cret"));
+}
+
+#[test]
+fn budget_of_dials_is_kept_over_restarts_and_shown() {
+    let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
+    fs::create_dir(folder.join("state")).unwrap();
+    let config = feed(&service.url(), &port, "dial_budget: 2 per 1h")
+        + "admin: {unix_socket_path: admin.sock}\nstate_file: state/state.json\n"
+        + QUICK;
+    let mut program = Program::run(&folder, &config);
+    drop(service.accept());
+    drop(service.accept());
+    program.wait_for("[WARN] source feed: its dial_budget of 2 per 1h is used up, dial in 3");
+    let arguments = ["status", "--json", "--socket", "admin.sock"];
+    let (_, status, _) = ended(veylor(&folder).args(arguments));
+    assert!(status.contains("\"is_over_budget\":true"), "{status}");
+    program.signal(Signal::TERM);
+    assert_eq!(program.exit_code(WAIT), 0);
+    let program = Program::run(&folder, &config);
+    program.wait_for("source feed: its dial_budget of 2 per 1h is used up, dial in 3");
+    assert!(!program.stderr().contains("dialing"), "{}", program.stderr());
+    drop(program);
+
+    folder.write("state/state.json", "{ damaged");
+    let program = Program::run(&folder, &config);
+    program.wait_for("[WARN] state_file state/state.json is of no use (");
+    greet(&mut service.accept(), &mut [&mut Peer::connect(&port)]);
 }

@@ -28,7 +28,7 @@ use self::words::{is_origin, listening_host, port_number};
 
 // A key that names a file to read ends with `_file`: so `named` finds it.
 pub(super) const TOP_KEYS: &[&str] =
-    &["sources", "rebroadcast", "admin", "log", "sandbox", "performance"];
+    &["sources", "rebroadcast", "admin", "log", "sandbox", "performance", "state_file"];
 pub(super) const REBROADCAST_KEYS: &[&str] = &[
     "websocket",
     "unix_socket",
@@ -90,6 +90,7 @@ pub(super) struct Input {
     pub(super) admin: AdminInput,
     pub(super) log: LogInput,
     pub(super) sandbox: Option<bool>,
+    pub(super) state_file: Option<PathBuf>,
     pub(super) performance: PerformanceInput,
 }
 
@@ -193,6 +194,7 @@ pub(super) fn read(tree: Raw, problems: &mut Problems) -> Input {
         admin: top.section("admin", ADMIN_KEYS, admin).unwrap_or_default(),
         log: top.section("log", LOG_KEYS, log).unwrap_or_default(),
         sandbox: top.flag("sandbox"),
+        state_file: top.parsed("state_file", "a path", path),
         performance: top.section("performance", PERFORMANCE_KEYS, performance).unwrap_or_default(),
     });
     input.unwrap_or_default()

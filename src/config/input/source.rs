@@ -63,6 +63,7 @@ pub(in crate::config) const SOURCE_KEYS: &[&str] = &[
     "reply_to",
     "idle_timeout",
     "max_age",
+    "dial_budget",
 ];
 /// An item of `sources`.
 #[derive(Debug)]

@@ -70,6 +70,8 @@ const MAKING_SOCKETS: BitFlags<AccessFs> = make_bitflags!(AccessFs::{MakeSock | 
 const LOGGING: BitFlags<AccessFs> = make_bitflags!(AccessFs::{MakeReg | WriteFile});
 const RECORDING: BitFlags<AccessFs> =
     make_bitflags!(AccessFs::{MakeReg | ReadFile | WriteFile | RemoveFile | Truncate});
+const KEEPING_STATE: BitFlags<AccessFs> =
+    make_bitflags!(AccessFs::{ReadFile | MakeReg | WriteFile | Truncate | RemoveFile});
 const USING_DEVICES: BitFlags<AccessFs> =
     make_bitflags!(AccessFs::{ReadFile | WriteFile | IoctlDev});
 
@@ -79,6 +81,7 @@ pub(super) struct Folders {
     readable: Vec<Folder>,
     for_sockets: Vec<Folder>,
     for_logs: Vec<Folder>,
+    for_state: Vec<Folder>,
     /// Empty unless a source has a program to be run.
     for_programs: Vec<Folder>,
     for_recordings: Vec<Folder>,
@@ -110,6 +113,7 @@ impl Folders {
             ),
             for_sockets: existing(sockets.chain(folders_in(RUNTIME_DIRECTORY))),
             for_logs: existing(log.chain(folders_in(LOGS_DIRECTORY))),
+            for_state: existing(settings.state_file.iter().map(|file| folder_of(file).to_owned())),
             for_programs: existing(programs(settings)),
             for_recordings: existing(recordings.chain(folders_in(STATE_DIRECTORY))),
         }
@@ -127,6 +131,7 @@ impl Folders {
             .add_rules(path_beneath_rules(paths(&self.readable), READING))?
             .add_rules(path_beneath_rules(paths(&self.for_sockets), MAKING_SOCKETS))?
             .add_rules(path_beneath_rules(paths(&self.for_logs), LOGGING))?
+            .add_rules(path_beneath_rules(paths(&self.for_state), KEEPING_STATE))?
             .add_rules(path_beneath_rules(paths(&self.for_programs), EXECUTING))?
             .add_rules(path_beneath_rules(paths(&self.for_recordings), RECORDING))?
             .add_rules(path_beneath_rules(DEVICES, USING_DEVICES))?
@@ -145,7 +150,7 @@ impl Folders {
 
     /// How many are read, how many are written to, and of how many programs are run.
     pub(super) fn counts(&self) -> (usize, usize, usize) {
-        let written = [&self.for_sockets, &self.for_logs, &self.for_recordings];
+        let written = [&self.for_sockets, &self.for_logs, &self.for_state, &self.for_recordings];
         let written = written.iter().map(|folders| folders.len()).sum();
         (self.readable.len(), written, self.for_programs.len())
     }
@@ -272,12 +277,12 @@ impl fmt::Display for Folders {
             if paths.is_empty() { "none".to_owned() } else { paths.join(", ") }
         };
         let (readable, sockets) = (list(&self.readable), list(&self.for_sockets));
-        let (logs, programs) = (list(&self.for_logs), list(&self.for_programs));
-        let recordings = list(&self.for_recordings);
+        let (logs, state) = (list(&self.for_logs), list(&self.for_state));
+        let (programs, recordings) = (list(&self.for_programs), list(&self.for_recordings));
         write!(
             f,
-            "reads in {readable}; makes sockets in {sockets}; logs in {logs}; records in \
-             {recordings}; runs programs of {programs}"
+            "reads in {readable}; makes sockets in {sockets}; logs in {logs}; keeps state in \
+             {state}; records in {recordings}; runs programs of {programs}"
         )
     }
 }
@@ -334,6 +339,7 @@ mod tests {
             readable: Vec::new(),
             for_sockets: existing([run.clone()].into_iter()),
             for_logs: existing([run.clone()].into_iter()),
+            for_state: Vec::new(),
             for_programs: Vec::new(),
             for_recordings: Vec::new(),
         };
@@ -361,6 +367,7 @@ mod tests {
             readable: existing([path.to_owned()].into_iter()),
             for_sockets: Vec::new(),
             for_logs: Vec::new(),
+            for_state: Vec::new(),
             for_programs: Vec::new(),
             for_recordings: Vec::new(),
         };
@@ -377,6 +384,7 @@ mod tests {
             readable: existing(system()),
             for_sockets: Vec::new(),
             for_logs: Vec::new(),
+            for_state: Vec::new(),
             for_programs: Vec::new(),
             for_recordings: Vec::new(),
         };

@@ -1,0 +1,256 @@
+//! How often sources may be dialled, also over restarts.
+//!
+//! Each dial is remembered for the span of its source's budget, by the source's name, and written to
+//! the state file at once. Ages are what counts: the file has times of the system's clock, and one
+//! that lies in the future, since that clock was set back, counts as one of now.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use super::Letter;
+use crate::config::approach::{DialBudget, MAX_BUDGET_DIALS};
+use crate::config::settings::Source;
+use crate::net::resolver;
+use crate::reactor::mailbox::Post;
+
+/// Bytes of the state file at most; a larger one is not ours.
+const MAX_STATE_BYTES: u64 = 16 * 1024 * 1024;
+/// Who else may read it: nobody.
+const MODE: u32 = 0o600;
+/// What a new state is called until it is whole.
+const DRAFT: &str = "new";
+
+/// The dials of all sources that have a budget.
+#[derive(Debug)]
+pub(super) struct Budgets {
+    dials: BTreeMap<String, VecDeque<Instant>>,
+    file: Option<PathBuf>,
+    writing: Writing,
+    /// Whether it is known that the file cannot be written.
+    has_failed: bool,
+    post: Post<Letter>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writing {
+    Idle,
+    /// A thread writes.
+    Busy,
+    /// A thread writes what is old already.
+    Outdated,
+}
+
+/// What the file holds.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct State {
+    /// Seconds since 1970 of the dials of each source.
+    #[serde(default)]
+    dials: BTreeMap<String, Vec<u64>>,
+}
+
+impl Budgets {
+    /// What is known from the last time. A file that is damaged is warned of, and begun anew.
+    pub(super) fn open(file: Option<PathBuf>, post: Post<Letter>, now: Instant) -> Self {
+        let state = file.as_deref().map(read).unwrap_or_default();
+        let clock = seconds_of_clock();
+        let instant = |at: u64| {
+            let age = Duration::from_secs(clock.saturating_sub(at));
+            now.checked_sub(age).unwrap_or(now)
+        };
+        let instants = |mut times: Vec<u64>| {
+            times.sort_unstable();
+            let newest = times.len().saturating_sub(MAX_BUDGET_DIALS);
+            times[newest..].iter().copied().map(instant).collect()
+        };
+        let dials = state.dials.into_iter().map(|(name, times)| (name, instants(times))).collect();
+        Self { dials, file, writing: Writing::Idle, has_failed: false, post }
+    }
+
+    /// Takes a dial from a source's budget; or says when there will be one, if it is used up.
+    pub(super) fn take(
+        &mut self,
+        name: &str,
+        budget: DialBudget,
+        now: Instant,
+    ) -> Result<(), Instant> {
+        let dials = self.dials.entry(name.to_owned()).or_default();
+        while dials.front().is_some_and(|at| *at + budget.span <= now) {
+            dials.pop_front();
+        }
+        // With a budget that has become smaller, older ones must go first.
+        let Some(surplus) = (dials.len() + 1).checked_sub(budget.dials).filter(|n| *n > 0) else {
+            dials.push_back(now);
+            self.save(now);
+            return Ok(());
+        };
+        Err(dials[surplus - 1] + budget.span)
+    }
+
+    /// Forgets the dials of sources that are there no longer, or have no budget.
+    pub(super) fn keep_only<'a>(&mut self, sources: impl Iterator<Item = &'a Source>) {
+        let has_budget = |source: &&Source| source.approach.dial_budget.is_some();
+        let names: Vec<_> = sources.filter(has_budget).map(|source| &source.relay.name).collect();
+        self.dials.retain(|name, _| names.contains(&name));
+    }
+
+    /// Learns that a thread has written. What has happened since is written next.
+    pub(super) fn saved(&mut self, saved: &Result<(), String>, now: Instant) {
+        let was = std::mem::replace(&mut self.writing, Writing::Idle);
+        if let Err(why) = saved
+            && !self.has_failed
+        {
+            log::warn!("{why}: dial budgets begin anew with the next start");
+        }
+        self.has_failed = saved.is_err();
+        if was == Writing::Outdated {
+            self.save(now);
+        }
+    }
+
+    /// Has a thread write the file: the disk may be slow.
+    fn save(&mut self, now: Instant) {
+        let Some(file) = self.file.clone() else { return };
+        if self.writing != Writing::Idle {
+            self.writing = Writing::Outdated;
+            return;
+        }
+        let clock = seconds_of_clock();
+        let time =
+            |at: &Instant| clock.saturating_sub(now.saturating_duration_since(*at).as_secs());
+        let times = |dials: &VecDeque<Instant>| dials.iter().map(time).collect();
+        let dials = self.dials.iter().map(|(name, dials)| (name.clone(), times(dials))).collect();
+        let (post, state) = (self.post.clone(), State { dials });
+        let job = move || post.send(Letter::Saved(write(&file, &state)));
+        if let Err(error) = resolver::spawn(job) {
+            log::warn!("no thread to write the state file: {error}");
+            return;
+        }
+        self.writing = Writing::Busy;
+    }
+}
+
+/// Reads the file. One that is not there is an empty one.
+fn read(file: &Path) -> State {
+    match try_read(file) {
+        Ok(state) => state,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => State::default(),
+        Err(error) => {
+            let file = file.display();
+            log::warn!("state_file {file} is of no use ({error}): dial budgets begin anew");
+            State::default()
+        }
+    }
+}
+
+fn try_read(file: &Path) -> io::Result<State> {
+    let mut text = String::new();
+    File::open(file)?.take(MAX_STATE_BYTES).read_to_string(&mut text)?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+/// Writes the file anew, wholly or not at all. Blocks.
+fn write(file: &Path, state: &State) -> Result<(), String> {
+    let draft = file.with_added_extension(DRAFT);
+    let written = serde_json::to_string(state).map_err(io::Error::from).and_then(|text| {
+        let mut options = OpenOptions::new();
+        let mut draft_file =
+            options.write(true).create(true).truncate(true).mode(MODE).open(&draft)?;
+        draft_file.write_all(text.as_bytes())?;
+        draft_file.sync_all()?;
+        fs::rename(&draft, file)
+    });
+    written.map_err(|error| format!("cannot write the state_file {}: {error}", file.display()))
+}
+
+fn seconds_of_clock() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use mio::Poll;
+
+    use super::*;
+    use crate::reactor::mailbox::Mailbox;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const BUDGET: DialBudget = DialBudget { dials: 3, span: Duration::from_secs(10) };
+
+    fn budgets(file: Option<PathBuf>, now: Instant) -> (Budgets, Mailbox<Letter>) {
+        let mailbox = Mailbox::new(Poll::new().unwrap().registry()).unwrap();
+        (Budgets::open(file, mailbox.post(), now), mailbox)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "an instant to count from")]
+    fn now() -> Instant {
+        Instant::now()
+    }
+
+    /// Waits for the thread that writes.
+    fn write_out(budgets: &mut Budgets, mailbox: &mut Mailbox<Letter>, now: Instant) {
+        while budgets.writing != Writing::Idle {
+            match mailbox.next() {
+                Some(Letter::Saved(saved)) => budgets.saved(&saved, now),
+                _ => std::thread::yield_now(),
+            }
+        }
+    }
+
+    #[test]
+    fn budget_is_for_any_span_of_its_length_and_for_each_source() {
+        let (start, (mut budgets, _mailbox)) = (now(), budgets(None, now()));
+        for second in [0, 4, 8] {
+            assert_eq!(budgets.take("a", BUDGET, start + second * SECOND), Ok(()));
+        }
+        assert_eq!(budgets.take("a", BUDGET, start + 9 * SECOND), Err(start + 10 * SECOND));
+        assert_eq!(budgets.take("b", BUDGET, start + 9 * SECOND), Ok(()));
+        assert_eq!(budgets.take("a", BUDGET, start + 10 * SECOND), Ok(()));
+        assert_eq!(budgets.take("a", BUDGET, start + 10 * SECOND), Err(start + 14 * SECOND));
+        let smaller = DialBudget { dials: 1, ..BUDGET };
+        assert_eq!(budgets.take("a", smaller, start + 10 * SECOND), Err(start + 20 * SECOND));
+    }
+
+    #[test]
+    fn dials_are_remembered_over_restarts() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("state.json");
+        let start = now();
+        let (mut first, mut mailbox) = budgets(Some(file.clone()), start);
+        for _ in 0..3 {
+            assert_eq!(first.take("a", BUDGET, start), Ok(()));
+        }
+        write_out(&mut first, &mut mailbox, start);
+        let (mut second, _mailbox) = budgets(Some(file), start);
+        let until = second.take("a", BUDGET, start).unwrap_err();
+        let wait = until.saturating_duration_since(start);
+        assert!(wait > 5 * SECOND && wait <= 10 * SECOND, "{wait:?}");
+        assert_eq!(second.take("a", BUDGET, start + 11 * SECOND), Ok(()));
+    }
+
+    #[test]
+    fn file_that_is_damaged_from_the_future_or_out_of_reach_does_no_harm() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("state.json");
+        let start = now();
+        for damaged in ["", "{", "[]", "{\"dials\": 5}", "{\"dials\": {\"a\": [\"x\"]}}"] {
+            fs::write(&file, damaged).unwrap();
+            let (mut budgets, _mailbox) = budgets(Some(file.clone()), start);
+            assert_eq!(budgets.take("a", BUDGET, start), Ok(()), "{damaged}");
+        }
+        let future = format!("{{\"dials\": {{\"a\": [{0}, {0}, 5, {0}]}}}}", u64::MAX);
+        fs::write(&file, future).unwrap();
+        let (mut later, _mailbox) = budgets(Some(file), start);
+        assert_eq!(later.take("a", BUDGET, start), Err(start + BUDGET.span));
+        let absent = folder.path().join("absent/state.json");
+        let (mut budgets, mut mailbox) = budgets(Some(absent), start);
+        assert_eq!(budgets.take("a", BUDGET, start), Ok(()));
+        write_out(&mut budgets, &mut mailbox, start);
+        assert!(budgets.has_failed);
+    }
+}
