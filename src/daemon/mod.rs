@@ -7,11 +7,13 @@ mod admin;
 mod answers;
 mod budget;
 mod dialing;
+mod error;
 pub mod limits;
 mod listening;
 pub mod logging;
 mod notify;
 mod program;
+mod reach;
 pub mod recording;
 mod redirect;
 mod reloading;
@@ -21,9 +23,7 @@ pub mod signals;
 mod token;
 mod watch;
 
-use std::fmt;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant, SystemTime};
@@ -32,10 +32,12 @@ use mio::{Registry, Token};
 
 use self::admin::Admin;
 use self::budget::Budgets;
-use self::dialing::{Attempt, Begun, Connected, Dialing, Resolved};
+use self::dialing::{Attempt, Begun, Connected, Dialing};
+pub use self::error::Error;
 use self::listening::{Arrival, Listening};
 use self::logging::Logging;
 use self::notify::Notify;
+use self::reach::Resolved;
 use self::recording::Recorders;
 use self::reloading::{Reading, ReloadError, Reloading};
 use self::replaying::Recording;
@@ -44,7 +46,7 @@ use self::signals::Signal;
 use self::watch::Watch;
 use crate::codec::Gate;
 use crate::config::settings::{Guests, Settings};
-use crate::net::listener::{Accepted, BindError};
+use crate::net::listener::Accepted;
 use crate::net::passed::Passed;
 use crate::net::stream::{Socket, Stream};
 use crate::observe::histogram::Recorder;
@@ -103,19 +105,6 @@ pub enum Letter {
     Saved(Result<(), String>),
     /// The configuration was read again, or is wrong.
     Reloaded(u64, Result<Box<Reading>, ReloadError>),
-}
-
-/// Why the relay cannot start, or cannot go on.
-#[derive(Debug)]
-pub enum Error {
-    /// An address cannot be listened at.
-    Bind(BindError),
-    /// A socket file cannot have the mode it should have.
-    Mode(String, io::Error),
-    /// A file cannot be logged to.
-    Log(PathBuf, io::Error),
-    /// The system refuses what the loop cannot do without.
-    System(io::Error),
 }
 
 impl Daemon {
@@ -454,6 +443,14 @@ impl Daemon {
         self.play(now);
         self.expire_reading(now);
     }
+
+    /// Dials a source where it has said that it is.
+    fn follow(&mut self, source: SourceId, now: Instant) {
+        let Some(location) = self.relay.take_location(source) else { return };
+        if let Some(why) = self.dialing.follow(source, &location, now) {
+            self.relay.dial_failed(source, &why, now);
+        }
+    }
 }
 
 fn apart(accepted: Accepted) -> (Stream, Peer) {
@@ -469,37 +466,7 @@ fn wall_clock() -> u64 {
     u64::try_from(since.as_micros()).unwrap_or_default()
 }
 
-impl Daemon {
-    /// Dials a source where it has said that it is.
-    fn follow(&mut self, source: SourceId, now: Instant) {
-        let Some(location) = self.relay.take_location(source) else { return };
-        if let Some(why) = self.dialing.follow(source, &location, now) {
-            self.relay.dial_failed(source, &why, now);
-        }
-    }
-}
-
 #[expect(clippy::disallowed_methods, reason = "only the loop reads the clock")]
 fn clock() -> Instant {
     Instant::now()
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bind(error) => error.fmt(f),
-            Self::Mode(address, error) => write!(f, "cannot set the mode of {address}: {error}"),
-            Self::Log(file, error) => write!(f, "cannot log to {}: {error}", file.display()),
-            Self::System(error) => write!(f, "the system refuses to go on: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Bind(error) => Some(error),
-            Self::Mode(_, error) | Self::Log(_, error) | Self::System(error) => Some(error),
-        }
-    }
 }

@@ -15,6 +15,7 @@ mod crowd;
 mod departure;
 mod exchange;
 mod expiry;
+mod farewell;
 mod flush;
 pub mod greeting;
 mod history;

@@ -10,7 +10,7 @@ use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use super::conn::Goodbye;
-use super::departure::Reason;
+use super::farewell::Reason;
 use super::progress::{Due, Progress, Session};
 use super::script::{Overture, Payload, Script, Step};
 use super::settings::SourceId;
