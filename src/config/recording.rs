@@ -199,6 +199,8 @@ impl Builder<'_> {
             ("on_connect_command", session.command.is_some()),
             ("heartbeat", session.heartbeat.is_some()),
             ("reply_to", !session.replies.is_empty()),
+            ("idle_timeout", input.idle_timeout.is_some()),
+            ("max_age", input.max_age.is_some()),
         ];
         self.refuse(input, &given, "has no meaning for a recording: leave it out");
         Some(Replay {

@@ -334,7 +334,7 @@ impl fmt::Display for TemplateError {
             Self::Unset(name) => write!(f, "environment variable {name} is not set"),
             Self::NoToken => f.write_str(
                 "${token} needs a token_command beside it: it is what that prints, in the url, the \
-                 headers and the proxy of a source",
+                 headers, the proxy and the messages of a source",
             ),
             Self::NoCredentials => f.write_str(
                 "there are no credentials: systemd passes those named by LoadCredential= in the unit",
