@@ -28,7 +28,9 @@ fn check_settings(settings: Settings) {
     assert!(!settings.plan().to_string().is_empty());
     assert!(!format!("{settings:?}").is_empty());
     for source in &settings.sources {
-        let _ = source.target(&Fillings::default()).map_err(|error| error.to_string());
+        let fillings = Fillings::default();
+        let _ = source.target(&fillings).map_err(|error| error.to_string());
+        let _ = source.session.script(&fillings).map_err(|error| error.to_string());
     }
     let sources: Vec<_> = settings.sources.iter().map(|source| source.relay.clone()).collect();
     let count = sources.len();
