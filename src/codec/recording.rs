@@ -146,7 +146,7 @@ pub fn messages_in(mut records: &[u8]) -> (u64, u64) {
     while let Some((head, rest)) = Head::split(records) {
         match head.kind {
             TEXT | BINARY => messages += 1,
-            GAP => missing += number(rest),
+            GAP => missing = u64::saturating_add(missing, number(rest)),
             _ => {}
         }
         records = records.get(head.record_bytes()..).unwrap_or_default();

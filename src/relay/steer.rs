@@ -27,7 +27,8 @@ impl<S: Socket> Relay<S> {
     pub fn send_to_source(&mut self, id: SourceId, message: Message<'_>) -> bool {
         let ready = self.sources[id.0].open_key().filter(|key| self.is_ready(*key));
         let conn = ready.and_then(|key| self.conns.get(key));
-        let takes_more = conn.is_some_and(|conn| conn.outbox.len() < self.max_forward_bytes(id));
+        let limit = self.max_forward_bytes(id);
+        let takes_more = conn.is_some_and(|c| c.codec.takes_messages() && c.outbox.len() < limit);
         if takes_more {
             self.forward_to(id, message);
         }

@@ -10,6 +10,7 @@ mod life;
 mod manners;
 mod peer;
 mod pipe;
+mod recordings;
 mod reload;
 mod securing;
 mod session;

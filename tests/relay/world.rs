@@ -281,6 +281,16 @@ impl World {
         self.sources[id.0].as_mut().expect("the source is connected")
     }
 
+    /// Connects a recording in place of the source, and lets it say raw bytes.
+    pub(crate) fn plays(&mut self, bytes: &[u8]) -> Pipe {
+        let (near, mut far) = Pipe::pair();
+        let key = self.relay.open_recording(RelayEnd(near.clone()), SourceId(0), self.now);
+        self.ends.push((key, near));
+        far.write_all(bytes).unwrap();
+        self.settle();
+        far
+    }
+
     /// Lets the source say raw bytes.
     pub(crate) fn source_says(&mut self, bytes: &[u8]) {
         self.source(SourceId(0)).pipe.clone().write_all(bytes).unwrap();
