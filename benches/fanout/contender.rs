@@ -55,6 +55,16 @@ pub(crate) struct Job<'a> {
     /// Added to Veylor's settings.
     pub(crate) performance: &'a str,
     pub(crate) watcher: Option<Watcher>,
+    /// What Veylor plays in place of the source.
+    pub(crate) recording: Option<Recording<'a>>,
+}
+
+/// A recording that is played.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Recording<'a> {
+    pub(crate) file: &'a Path,
+    /// Clients that it waits for.
+    pub(crate) audience: usize,
 }
 
 /// A running relay; dropping it kills and reaps it, and who looks on.
@@ -226,7 +236,7 @@ impl Scratch {
     }
 
     /// A path in the folder where no file is.
-    fn fresh(&self, name: &str) -> Result<PathBuf, Failure> {
+    pub(crate) fn fresh(&self, name: &str) -> Result<PathBuf, Failure> {
         let path = self.0.join(name);
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -297,10 +307,18 @@ fn configuration(job: &Job<'_>, address: &Address, door: Option<&Path>) -> Strin
     let admin = door.map_or_else(String::new, |door| {
         format!("admin:\n  unix_socket_path: {}\n", door.display())
     });
+    let source = match job.recording {
+        None => format!("    url: ws://{}/", job.source),
+        // So fast that the last message alone has to wait: the thread is seen until then.
+        Some(Recording { file, audience }) => format!(
+            "    url: file:{}\n    speed: 1000\n    wait_for_clients: {audience}",
+            file.display()
+        ),
+    };
     format!(
-        "sources:\n  - name: bench\n    url: ws://{}/\n{endpoint}\n{admin}\
+        "sources:\n  - name: bench\n{source}\n{endpoint}\n{admin}\
          performance:\n  reconnect_delay: 0.05\n  max_connection_rate: 0\n{}",
-        job.source, job.performance
+        job.performance
     )
 }
 

@@ -4,7 +4,12 @@
 //! last 8 bytes. [`Walker`] finds the stamps in a byte stream without copying or keeping the
 //! messages, so that counting what thousands of clients receive costs little more than reading it.
 
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
 use crate::failure::Failure;
+use crate::meter::now_ns;
 
 /// The smallest message: the stamp, and the number once more.
 pub(crate) const SMALLEST_MESSAGE: usize = STAMP_BYTES + 8;
@@ -190,6 +195,24 @@ pub(crate) fn blank(payload_bytes: usize) -> Vec<u8> {
     let mut frame = opening(Wire::WebSocket, payload_bytes).to_vec();
     frame.extend((0..payload_bytes).map(|at| b'a' + u8::try_from(at % 26).unwrap_or(0)));
     frame
+}
+
+/// Writes a recording (docs/recording.md) of so many messages that all came at once, and of one that
+/// came a day later.
+pub(crate) fn record(path: &Path, payload_bytes: usize, messages: u64) -> Result<(), Failure> {
+    const DAY: u64 = 24 * 3600 * 1_000_000;
+    let failed = || Failure::during("writing a recording");
+    let mut file = BufWriter::new(File::create(path).map_err(failed())?);
+    file.write_all(b"VEYLREC\x01").map_err(failed())?;
+    let mut frame = blank(payload_bytes);
+    let length = u32::try_from(payload_bytes).unwrap_or(u32::MAX).to_be_bytes();
+    for number in 0..=messages {
+        stamp(&mut frame, Stamp { number, mark: now_ns() });
+        let time: u64 = if number < messages { 0 } else { DAY };
+        let head = [&time.to_be_bytes()[..], b"b", &length].concat();
+        file.write_all(&head).and_then(|()| file.write_all(&frame[4..])).map_err(failed())?;
+    }
+    file.flush().map_err(failed())
 }
 
 /// Writes a stamp into a frame that [`blank`] made.

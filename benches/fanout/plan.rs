@@ -141,6 +141,15 @@ pub(crate) const WORKS: &[Work] = &[
         ..WORK
     },
     Work {
+        name: "replay",
+        about: "a recording of 128 B messages to 100 clients, as fast as they take it",
+        kind: Kind::Replay(BROADCAST),
+        cpu_limit: Some(1.3),
+        // Two threads that are both busy, and the clients, for two CPUs.
+        delay_limit: 10.0,
+        ..WORK
+    },
+    Work {
         name: "paced-top",
         about: "paced-1000 while `veylor top` looks on, against nobody",
         kind: Kind::Broadcast(Broadcast { watcher: Some(Watcher::Top(LARGE)), ..LONG_PACED }),

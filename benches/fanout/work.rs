@@ -1,15 +1,16 @@
 //! The works: what is asked of a relay, and how it is measured.
 
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use crate::contender::{Contender, Endpoint, Job, Relay};
+use crate::contender::{Address, Contender, Endpoint, Job, Recording, Relay};
 use crate::crowd::{Crowd, Glimpse};
 use crate::failure::Failure;
 use crate::feed::{Burst, Feed, Harvest, Pace};
-use crate::frame::{SMALLEST_MESSAGE, Wire};
+use crate::frame::{self, SMALLEST_MESSAGE, Wire};
 use crate::meter::{now_ns, sleep};
 use crate::watcher::Watcher;
-use crate::{Bench, PATIENCE, allowance};
+use crate::{Bench, PATIENCE, allowance, handshake};
 
 /// Veylor's default `max_pause`.
 pub(crate) const MAX_PAUSE: Duration = Duration::from_millis(500);
@@ -42,6 +43,8 @@ pub(crate) enum Kind {
     /// So many clients, and nothing to send.
     Idle(usize),
     Upstream(Upstream),
+    /// The same messages out of a recording, against a source on the network.
+    Replay(Broadcast),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -117,7 +120,7 @@ impl Work {
     pub(crate) fn reference(&self) -> Option<Contender> {
         match self.kind {
             Kind::Broadcast(Broadcast { watcher: Some(_), .. }) => Some(Contender::Alone),
-            Kind::Broadcast(_) | Kind::Idle(_) => Some(Contender::Raw),
+            Kind::Broadcast(_) | Kind::Idle(_) | Kind::Replay(_) => Some(Contender::Raw),
             Kind::Upstream(_) => Some(Contender::Tokio),
             // Without limits nobody is ever cut.
             Kind::Stalled(..) => None,
@@ -127,7 +130,7 @@ impl Work {
     /// Memory and waits do not vary from run to run as CPU time does.
     pub(crate) fn rounds(&self, wanted: usize) -> usize {
         match self.kind {
-            Kind::Broadcast(_) | Kind::Upstream(_) => wanted,
+            Kind::Broadcast(_) | Kind::Upstream(_) | Kind::Replay(_) => wanted,
             Kind::Stalled(..) => wanted.min(2),
             Kind::Idle(_) => 1,
         }
@@ -139,6 +142,8 @@ impl Work {
             Kind::Stalled(plan, stalled) => broadcast(contender, plan, stalled, bench),
             Kind::Idle(clients) => idle(contender, clients, bench),
             Kind::Upstream(plan) => upstream(contender, plan, bench),
+            Kind::Replay(plan) if contender == Contender::Veylor => replay(plan, bench),
+            Kind::Replay(plan) => broadcast(contender, plan, 0, bench),
         }
     }
 }
@@ -224,7 +229,8 @@ fn set_up(
 ) -> Result<Stage, Failure> {
     let feed = Feed::listen(&bench.cpus)?;
     let Broadcast { endpoint, watcher, .. } = plan;
-    let job = Job { source: feed.address(), endpoint, performance: "", watcher };
+    let source = feed.address();
+    let job = Job { source, endpoint, performance: "", watcher, recording: None };
     let mut relay = Relay::start(contender, &job, bench)?;
     wait_for_source(&feed, &mut relay)?;
     if let (Contender::Veylor, Some(Watcher::Top(size))) = (contender, watcher) {
@@ -250,6 +256,7 @@ fn idle(contender: Contender, wanted: usize, bench: &Bench) -> Result<Sample, Fa
         endpoint: Endpoint::WebSocket,
         performance: "  max_clients: 20000\n",
         watcher: None,
+        recording: None,
     };
     let mut relay = Relay::start(contender, &job, bench)?;
     wait_for_source(&feed, &mut relay)?;
@@ -272,6 +279,51 @@ fn idle(contender: Contender, wanted: usize, bench: &Bench) -> Result<Sample, Fa
         idle: Some(Idle { empty_bytes, full_bytes: full.resident, clients, cpu_ns, window }),
         ..Sample::default()
     })
+}
+
+/// Plays a recording when all clients have connected, and one more that starts it.
+fn replay(plan: Broadcast, bench: &Bench) -> Result<Sample, Failure> {
+    let file = bench.scratch.fresh("bench.vrec")?;
+    frame::record(&file, plan.payload_bytes, plan.messages)?;
+    let job = Job {
+        source: SocketAddr::from(([127, 0, 0, 1], 0)),
+        endpoint: Endpoint::WebSocket,
+        performance: "",
+        watcher: None,
+        recording: Some(Recording { file: &file, audience: plan.clients + 1 }),
+    };
+    let mut relay = Relay::start(Contender::Veylor, &job, bench)?;
+    let Broadcast { payload_bytes, clients, messages, .. } = plan;
+    let mut crowd = Crowd::connect(&mut relay, Wire::WebSocket, payload_bytes, clients, 0)?;
+    sleep(REST);
+
+    let usage = relay.usage()?;
+    let began_ns = now_ns();
+    start(relay.address())?;
+    crowd.receive(messages, |_| Ok(()))?;
+    let last_ns = crowd.last_ns();
+    sleep(REST);
+
+    let used = relay.usage()?;
+    let after = crowd.census();
+    Ok(Sample {
+        deliveries: after.received,
+        cpu_ns: used.run - usage.run,
+        delay_ns: used.delay - usage.delay,
+        elapsed_ns: last_ns - began_ns,
+        peak_bytes: relay.memory()?.peak,
+        lost: clients as u64 * messages - after.received,
+        out_of_order: after.out_of_order,
+        cut: after.cut,
+        ..Sample::default()
+    })
+}
+
+/// The client that the recording waits for: it comes and goes.
+fn start(address: &Address) -> Result<(), Failure> {
+    let Address::WebSocket(address) = address else { return Ok(()) };
+    let stream = TcpStream::connect(address).map_err(Failure::during("starting the recording"))?;
+    handshake::ask(&stream, "localhost").map(drop)
 }
 
 fn upstream(contender: Contender, plan: Upstream, bench: &Bench) -> Result<Sample, Failure> {
