@@ -138,12 +138,11 @@ impl Work {
 
     pub(crate) fn run(&self, contender: Contender, bench: &Bench) -> Result<Sample, Failure> {
         match self.kind {
-            Kind::Broadcast(plan) => broadcast(contender, plan, 0, bench),
             Kind::Stalled(plan, stalled) => broadcast(contender, plan, stalled, bench),
             Kind::Idle(clients) => idle(contender, clients, bench),
             Kind::Upstream(plan) => upstream(contender, plan, bench),
             Kind::Replay(plan) if contender == Contender::Veylor => replay(plan, bench),
-            Kind::Replay(plan) => broadcast(contender, plan, 0, bench),
+            Kind::Broadcast(plan) | Kind::Replay(plan) => broadcast(contender, plan, 0, bench),
         }
     }
 }

@@ -82,6 +82,7 @@ impl Confined {
 fn command(folder: &Folder) -> Command {
     let mut command = veylor(folder);
     command.arg("-v").env_remove("RUNTIME_DIRECTORY").env_remove("LOGS_DIRECTORY");
+    command.env_remove("STATE_DIRECTORY");
     command
 }
 
@@ -142,6 +143,38 @@ fn relay_does_all_its_work_inside() {
     drop((source, client));
     assert_eq!(confined.program.exit_code(WAIT), 0);
     assert_eq!(fs::read_dir(confined.folder.join("run")).unwrap().count(), 0);
+}
+
+#[test]
+fn recording_is_rotated_inside_and_not_made_elsewhere() {
+    if !has_landlock() {
+        return;
+    }
+    let (confined, mut source) = Confined::new("");
+    let feed = confined.config("token");
+    let recorded = |path: &str| {
+        let record = format!("    record: {{path: {path}, rotate: {{size: 4KiB}}}}\nadmin:");
+        feed.replacen("admin:", &record, 1)
+    };
+    confined.refused(&recorded("elsewhere/feed.vrec"), "elsewhere/feed.vrec");
+
+    confined.program.signal(Signal::TERM);
+    let mut program = confined.program;
+    drop(source);
+    assert_eq!(program.exit_code(WAIT), 0);
+    confined.folder.write("config.yaml", &recorded("elsewhere/feed.vrec"));
+    let mut program = Program::start(&mut command(&confined.folder));
+    source = confined.service.accept();
+    let mut client = Peer::connect(&confined.port);
+    greet(&mut source, &mut [&mut client]);
+    for _ in 0..20 {
+        source.send("x".repeat(500));
+        client.text();
+    }
+    program.signal(Signal::TERM);
+    assert_eq!(program.exit_code(WAIT), 0);
+    program.wait_for("21 messages recorded in elsewhere/feed.vrec");
+    assert!(confined.folder.join("elsewhere/feed.2.vrec").exists());
 }
 
 #[test]
