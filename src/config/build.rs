@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::input::{
-    AdminInput, Input, LogInput, RebroadcastInput, SourceInput, UnixSocketInput, WebSocketInput,
+    AdminInput, Input, LatecomersInput, ListenInput, LogInput, RebroadcastInput, SourceInput,
+    UnixSocketInput, WebSocketInput,
 };
 use super::performance::{Performance, check_byte_rate};
 use super::plan::rounded_size;
@@ -25,6 +26,8 @@ const REBROADCAST: &str = "rebroadcast";
 
 /// The old default, kept for old files: all interfaces.
 const DEFAULT_HOST: &str = "0.0.0.0";
+/// The default of new keys: this machine alone.
+const LOCAL_HOST: &str = "127.0.0.1";
 const DEFAULT_REBROADCAST_PORT: u16 = 8765;
 const DEFAULT_MODE: u32 = 0o660;
 /// Who may steer the relay: its own user.
@@ -46,11 +49,17 @@ pub(super) fn build(input: Input, problems: &mut Problems) -> Settings {
         warnings: Vec::new(),
     };
     let (listening, unset_hosts) = (Vec::new(), Vec::new());
-    let mut builder = Builder { performance, settings, listening, unset_hosts, problems };
+    let is_shared = false;
+    let mut builder =
+        Builder { performance, settings, listening, unset_hosts, is_shared, problems };
     let rebroadcasts = input.rebroadcast.is_enabled();
+    builder.is_shared = input.listen.is_some();
     builder.sources(input.sources, rebroadcasts);
     if rebroadcasts {
         builder.rebroadcast(input.rebroadcast);
+    }
+    if let Some(listen) = input.listen {
+        builder.listen_for_all(listen);
     }
     builder.admin(input.admin);
     builder.warn_of_open_doors();
@@ -74,6 +83,8 @@ pub(super) struct Builder<'a> {
     listening: Vec<(KeyPath, Address)>,
     /// The keys of hosts that are not set.
     pub(super) unset_hosts: Vec<KeyPath>,
+    /// Whether all channels have an endpoint together.
+    pub(super) is_shared: bool,
     pub(super) problems: &'a mut Problems,
 }
 
@@ -83,6 +94,8 @@ struct Door {
     address: Address,
     tls: Option<EndpointTls>,
     admission: Admission,
+    /// Messages are spoken there without HTTP.
+    is_bare: bool,
 }
 
 impl Builder<'_> {
@@ -197,18 +210,21 @@ impl Builder<'_> {
         let trust = self.trust(&input.path, trust, input.url.as_ref());
         let (replay, record) = (self.replay(&input), self.record(&input));
         let doors = self.source_doors(&input);
-        if doors.is_empty() && !rebroadcasts && input.record.is_none() {
+        let is_heard = rebroadcasts || self.is_shared || input.record.is_some();
+        if doors.is_empty() && !is_heard {
             self.refuse_deaf_source(&input.path);
-        } else if !doors.is_empty() {
+        } else if !doors.is_empty() || self.is_shared {
             let origins = input.allowed_origins;
             let channel = self.performance.channel(&name, vec![id], input.manners);
             let channel = ChannelSettings {
                 allowed_origins: origins,
                 auth: input.auth,
                 subprotocols: input.subprotocols.clone(),
+                tcp_framing: input.tcp_framing.unwrap_or_default(),
                 ..channel
             };
-            self.channel(channel, doors);
+            self.check_history(&input.path, &input.latecomers);
+            self.channel(input.latecomers.apply(channel), doors);
         }
         let Some(url) = input.url else { return };
         self.settings.sources.push(Source {
@@ -231,10 +247,13 @@ impl Builder<'_> {
     /// Adds the problem of a source without clients, unless it comes from another problem.
     fn refuse_deaf_source(&mut self, path: &KeyPath) {
         let rebroadcast = KeyPath::default().key(REBROADCAST);
-        let causes = [path.key("websocket_port"), path.key("unix_socket_path"), rebroadcast];
+        let listen = KeyPath::default().key("listen");
+        let keys = ["websocket_port", "unix_socket_path", "tcp_port"].map(|key| path.key(key));
+        let causes = keys.into_iter().chain([rebroadcast, listen]).collect::<Vec<_>>();
         if !causes.iter().any(|cause| self.problems.mention(cause)) {
-            let message = "nobody could get its messages: give it a websocket_port or a \
-                           unix_socket_path, enable rebroadcast, or record it";
+            let message = "nobody could get its messages: give it a websocket_port, a \
+                           unix_socket_path, a tcp_port or a record, or set listen, or enable \
+                           rebroadcast";
             self.problems.add(path.clone(), message);
         }
     }
@@ -250,6 +269,17 @@ impl Builder<'_> {
                 address: Address::Tcp { host, port },
                 tls: self.endpoint_tls(&path.key("tls"), input.tls.as_ref()),
                 admission: input.networks.clone(),
+                is_bare: false,
+            });
+        }
+        if let Some(port) = input.tcp_port {
+            let host = input.tcp_host.clone().unwrap_or_else(|| LOCAL_HOST.to_owned());
+            doors.push(Door {
+                key: path.key("tcp_port"),
+                address: Address::Tcp { host, port },
+                tls: self.endpoint_tls(&path.key("tls"), input.tls.as_ref()),
+                admission: input.networks.clone(),
+                is_bare: true,
             });
         }
         if let Some(socket) = input.unix_socket_path.clone() {
@@ -258,6 +288,7 @@ impl Builder<'_> {
                 address: unix_address(socket, input.unix_socket_mode),
                 tls: None,
                 admission: input.processes.clone(),
+                is_bare: false,
             });
         }
         doors
@@ -276,6 +307,7 @@ impl Builder<'_> {
                 address: Address::Tcp { host, port },
                 tls: self.endpoint_tls(&path.key("tls"), websocket.tls.as_ref()),
                 admission: websocket.networks,
+                is_bare: false,
             });
             (allowed_origins, auth) = (websocket.allowed_origins, websocket.auth);
         }
@@ -284,7 +316,7 @@ impl Builder<'_> {
             if let Some(socket) = unix_socket.path {
                 let address = unix_address(socket, unix_socket.mode);
                 let admission = unix_socket.processes;
-                doors.push(Door { key: path, address, tls: None, admission });
+                doors.push(Door { key: path, address, tls: None, admission, is_bare: false });
             } else if !self.problems.mention(&path) {
                 self.problems.add(path, "is missing, such as /run/veylor/all.sock");
             }
@@ -292,7 +324,43 @@ impl Builder<'_> {
         let sources = (0..self.settings.sources.len()).map(SourceId).collect();
         let channel = self.performance.channel(REBROADCAST, sources, input.manners);
         let subprotocols = common_subprotocols(&self.settings.sources);
-        self.channel(ChannelSettings { auth, allowed_origins, subprotocols, ..channel }, doors);
+        let channel = ChannelSettings { auth, allowed_origins, subprotocols, ..channel };
+        self.check_history(&path, &input.latecomers);
+        self.channel(input.latecomers.apply(channel), doors);
+    }
+
+    /// One endpoint at which clients name their channel.
+    fn listen_for_all(&mut self, input: ListenInput) {
+        let path = KeyPath::default().key("listen");
+        for channel in &self.settings.channels {
+            if channel.name.contains('/') || matches!(&*channel.name, "." | "..") {
+                let message = format!(
+                    "{:?} cannot be a path: give that source another name, without a slash",
+                    channel.name
+                );
+                self.problems.add(path.clone(), message);
+            }
+        }
+        let Some((host, port)) = input.address else { return };
+        let door = Door {
+            address: Address::Tcp { host, port },
+            tls: self.endpoint_tls(&path.key("tls"), input.tls.as_ref()),
+            admission: input.networks,
+            is_bare: false,
+            key: path,
+        };
+        self.listen(door, Guests::Newcomers);
+    }
+
+    /// A history that does not fit into the backlog would not be what it says.
+    fn check_history(&mut self, path: &KeyPath, input: &LatecomersInput) {
+        let most = self.performance.max_queue_size();
+        for (key, count) in [("history", input.history), ("replay", input.replay)] {
+            if count.is_some_and(|count| count > most) {
+                let message = format!("is above performance.max_queue_size ({most}): raise that");
+                self.problems.add(path.key(key), message);
+            }
+        }
     }
 
     fn admin(&mut self, input: AdminInput) {
@@ -305,13 +373,15 @@ impl Builder<'_> {
                 address: Address::Tcp { host, port },
                 tls: self.endpoint_tls(&path.key("tls"), input.tls.as_ref()),
                 admission: input.networks,
+                is_bare: false,
             };
             self.listen(door, Guests::Operators);
         }
         if let Some(socket) = input.unix_socket_path {
             let address = unix_address(socket, Some(ADMIN_MODE));
             let (key, admission) = (path.key("unix_socket_path"), Admission::default());
-            self.listen(Door { key, address, tls: None, admission }, Guests::Operators);
+            let door = Door { key, address, tls: None, admission, is_bare: false };
+            self.listen(door, Guests::Operators);
         }
     }
 
@@ -326,7 +396,7 @@ impl Builder<'_> {
 
     /// Adds an endpoint, if its address is free in this file.
     fn listen(&mut self, door: Door, guests: Guests) {
-        let Door { key: path, address, tls, admission } = door;
+        let Door { key: path, address, tls, admission, is_bare } = door;
         let other = self.listening.iter().find(|(_, other)| overlap(other, &address));
         if let Some((other, _)) = other.filter(|_| !self.problems.mention(&path)) {
             let message = format!("{address} is taken by {other} already");
@@ -334,7 +404,6 @@ impl Builder<'_> {
         }
         self.listening.push((path, address.clone()));
         let max_connection_rate = self.performance.max_connection_rate;
-        let is_bare = false;
         let endpoint = Endpoint { guests, address, is_bare, tls, admission, max_connection_rate };
         self.settings.endpoints.push(endpoint);
     }
@@ -557,7 +626,7 @@ pub(super) mod tests {
             )
         };
         let error = problem(&text("100MiB"));
-        let words = "performance.memory_limit: these settings may take 1.3 GiB at worst, which is \
+        let words = "performance.memory_limit: these settings may take 1.6 GiB at worst, which is \
                      above 100 MiB; the most, 1.3 GiB, is for 1024 clients of ws://[::1]:1";
         assert!(error.contains(words), "{error}");
         assert!(parse(&text("2GiB")).is_ok());

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::build::Builder;
 use super::input::{AdminInput, SourceInput};
 use super::problem::KeyPath;
-use super::settings::{Endpoint, Settings};
+use super::settings::{Endpoint, Guests, Settings};
 use crate::net::listener::Address;
 
 impl Builder<'_> {
@@ -18,8 +18,12 @@ impl Builder<'_> {
             if guard.is_some_and(|guard| guard.client_ca_file.is_some()) {
                 return true;
             }
-            let auth = endpoint.channel().map(|channel| &channels[channel.0].auth);
-            !auth.unwrap_or(admin_auth).is_open()
+            match endpoint.guests {
+                Guests::Clients(_) if endpoint.is_bare => false,
+                Guests::Clients(channel) => !channels[channel.0].auth.is_open(),
+                Guests::Newcomers => channels.iter().all(|channel| !channel.auth.is_open()),
+                Guests::Operators => !admin_auth.is_open(),
+            }
         };
         let is_open = |endpoint: &&Endpoint| {
             is_everywhere(&endpoint.address)
@@ -45,12 +49,15 @@ impl Builder<'_> {
     /// Says which keys of a source count for nothing, as what they belong to is not there.
     pub(super) fn warn_of_idle_keys(&mut self, input: &SourceInput) {
         let without_port = input.websocket_port.is_none();
+        let without_web = without_port && !self.is_shared;
+        let without_tcp = input.tcp_port.is_none();
+        let without_ports = without_port && without_tcp;
         let without_socket = input.unix_socket_path.is_none();
         let (processes, auth) = (&input.processes, &input.auth);
         let idle = [
-            ("auth", !auth.is_open() && without_port, "websocket_port"),
-            ("allow", !input.networks.allow.is_empty() && without_port, "websocket_port"),
-            ("deny", !input.networks.deny.is_empty() && without_port, "websocket_port"),
+            ("auth", !auth.is_open() && without_web, "websocket_port"),
+            ("allow", !input.networks.allow.is_empty() && without_ports, "websocket_port"),
+            ("deny", !input.networks.deny.is_empty() && without_ports, "websocket_port"),
             (
                 "unix_socket_users",
                 !processes.users.is_empty() && without_socket,
@@ -62,12 +69,10 @@ impl Builder<'_> {
                 "unix_socket_path",
             ),
             ("websocket_host", input.websocket_host.is_some() && without_port, "websocket_port"),
-            ("tls", input.tls.is_some() && without_port, "websocket_port"),
-            (
-                "allowed_origins",
-                !input.allowed_origins.is_empty() && without_port,
-                "websocket_port",
-            ),
+            ("tls", input.tls.is_some() && without_ports, "websocket_port"),
+            ("tcp_host", input.tcp_host.is_some() && without_tcp, "tcp_port"),
+            ("tcp_framing", input.tcp_framing.is_some() && without_tcp, "tcp_port"),
+            ("allowed_origins", !input.allowed_origins.is_empty() && without_web, "websocket_port"),
             (
                 "unix_socket_mode",
                 input.unix_socket_mode.is_some() && without_socket,

@@ -109,6 +109,9 @@ mod tests {
             recording::RECORD_KEYS,
             recording::ROTATE_KEYS,
             input::REBROADCAST_KEYS,
+            input::LISTEN_KEYS,
+            input::PROLOGUE_KEYS,
+            input::LAST_VALUE_KEYS,
             input::WEBSOCKET_KEYS,
             input::TLS_KEYS,
             input::UNIX_SOCKET_KEYS,
@@ -171,7 +174,7 @@ mod tests {
         };
         let settings = settings(&text.lines().filter(is_kept).map(secret).collect::<String>());
         assert_eq!(settings.channels.len(), 3);
-        assert_eq!(settings.endpoints.len(), 7, "the admin doors are endpoints, too");
+        assert_eq!(settings.endpoints.len(), 9, "the admin doors are endpoints, too");
         assert_eq!(settings.warnings, [""; 0]);
     }
 

@@ -66,6 +66,11 @@ impl Performance {
         }
     }
 
+    /// Messages of a backlog.
+    pub(super) fn max_queue_size(&self) -> usize {
+        self.channel.max_queue_size
+    }
+
     /// A source with these limits.
     pub(super) fn source(&self, name: String) -> SourceSettings {
         SourceSettings { name, ..self.source.clone() }

@@ -8,17 +8,22 @@ pub use super::value::rounded_size;
 use crate::codec::Gate;
 use crate::codec::request::MAX_BODY_BYTES;
 use crate::net::listener::Address;
-use crate::relay::MAX_CLIENT_OUTBOX_BYTES;
+use crate::relay::greeting::{MAX_LAST_VALUE_BYTES, MAX_PROLOGUE_BYTES};
 use crate::relay::record::MAX_UNWRITTEN_BYTES;
 use crate::relay::session::MAX_OVERTURE_BYTES;
 use crate::relay::settings::{ChannelId, ChannelSettings, SourceId};
+use crate::relay::{MAX_CLIENT_OUTBOX_BYTES, MAX_NEWCOMERS};
 
 /// Bytes of the program without sources and clients: its code, as far as it is used, and the
 /// system's libraries.
 const PROGRAM_BYTES: u64 = 4 << 20;
 
 /// Bytes that a backlog keeps of each message besides the message.
-const MARK_BYTES: u64 = 24;
+const MARK_BYTES: u64 = 32;
+
+/// Forms of a channel that clients get at a port that speaks HTTP, besides plain WebSocket: numbered,
+/// server-sent events, lines of JSON.
+const OTHER_FORMS: usize = 3;
 
 /// Bytes of a client that is quiet: its place in the table, its small buffers.
 const CLIENT_BYTES: u64 = 1536;
@@ -82,12 +87,21 @@ impl Settings {
     fn channel_lines(&self, id: ChannelId, channel: &ChannelSettings) -> (String, Vec<String>) {
         let sources = self.source_names(channel).join(", ");
         let feed = format!("channel {}, fed by {sources}", channel.name);
-        let endpoint_line = |endpoint| endpoint_line(endpoint, channel);
-        (feed, self.endpoints_of(id).map(endpoint_line).collect())
+        let shared = self.endpoints.iter().filter(|endpoint| endpoint.guests == Guests::Newcomers);
+        let lines = self.endpoints_of(id).chain(shared).map(|e| endpoint_line(e, channel));
+        (feed, lines.collect())
     }
 
     fn endpoints_of(&self, id: ChannelId) -> impl Iterator<Item = &Endpoint> {
         self.endpoints.iter().filter(move |endpoint| endpoint.channel() == Some(id))
+    }
+
+    /// Whether clients of a channel may come in by this kind of endpoint.
+    fn has_gate(&self, id: ChannelId, gate: Gate) -> bool {
+        let leads_there = |endpoint: &&Endpoint| {
+            endpoint.guests == Guests::Newcomers || endpoint.channel() == Some(id)
+        };
+        self.endpoints.iter().filter(leads_there).any(|endpoint| endpoint.gate() == gate)
     }
 
     fn largest_message(&self, channel: &ChannelSettings) -> usize {
@@ -170,7 +184,10 @@ fn endpoint_line(endpoint: &Endpoint, channel: &ChannelSettings) -> String {
     let per_address = channel.max_clients_per_address;
     let has_processes = !admission.users.is_empty() || !admission.groups.is_empty();
     let parts = [
-        Some(endpoint.to_string()),
+        Some(match endpoint.guests {
+            Guests::Newcomers => format!("{endpoint}/{}", channel.name),
+            Guests::Clients(_) | Guests::Operators => endpoint.to_string(),
+        }),
         mode.map(|mode| format!("mode {mode:04o}")),
         Some(format!("at most {} clients", channel.max_clients)),
         (is_tcp && per_address < channel.max_clients)
@@ -178,7 +195,8 @@ fn endpoint_line(endpoint: &Endpoint, channel: &ChannelSettings) -> String {
         (*max_connection_rate > 0).then(|| format!("{max_connection_rate} new ones a second")),
         (rate > 0).then(|| format!("{rate} messages a second from each")),
         (byte_rate > 0).then(|| format!("{} a second from each", rounded_size(byte_rate))),
-        (is_tcp && !channel.auth.is_open()).then(|| "with a token or a password".to_owned()),
+        (endpoint.gate() == Gate::Web && !channel.auth.is_open())
+            .then(|| "with a token or a password".to_owned()),
         admission.has_networks().then(|| "from some networks".to_owned()),
         has_processes.then(|| "from some users".to_owned()),
     ];
@@ -192,16 +210,7 @@ fn shares(settings: &Settings) -> Vec<Share> {
         worst_bytes: PROGRAM_BYTES,
     }];
     for (id, channel) in (0..).map(ChannelId).zip(&settings.channels) {
-        let largest = bytes(settings.largest_message(channel));
-        let marks = bytes(channel.max_queue_size) * MARK_BYTES;
-        for wire in wires(settings, id) {
-            shares.push(Share {
-                what: format!("backlog of {} ({wire})", channel.name),
-                steady_bytes: bytes(channel.max_queue_bytes) + marks,
-                // Messages that just do not fit twice into a segment leave half of each empty.
-                worst_bytes: 2 * bytes(channel.max_queue_bytes) + largest + marks,
-            });
-        }
+        shares.extend(backlog_shares(settings, id, channel));
     }
     for (id, source) in (0..).map(SourceId).zip(&settings.sources) {
         let message = bytes(source.relay.max_message_size);
@@ -219,15 +228,7 @@ fn shares(settings: &Settings) -> Vec<Share> {
         shares.extend(recording_share(source));
     }
     for endpoint in &settings.endpoints {
-        let Some(ChannelId(channel)) = endpoint.channel() else { continue };
-        let channel = &settings.channels[channel];
-        let clients = bytes(channel.max_clients);
-        let tls = tls_bytes(endpoint);
-        shares.push(Share {
-            what: format!("{clients} clients of {endpoint}"),
-            steady_bytes: clients * (CLIENT_BYTES + tls.steady),
-            worst_bytes: clients * (worst_client_bytes(channel) + tls.worst),
-        });
+        shares.extend(client_shares(settings, endpoint));
     }
     let doors = settings.endpoints.iter().filter(|endpoint| endpoint.guests == Guests::Operators);
     if let Some(tls) = doors.map(tls_bytes).max_by_key(|tls| tls.worst) {
@@ -239,6 +240,81 @@ fn shares(settings: &Settings) -> Vec<Share> {
         });
     }
     shares
+}
+
+/// What is kept of a channel: once for each form that its clients get.
+fn backlog_shares(settings: &Settings, id: ChannelId, channel: &ChannelSettings) -> Vec<Share> {
+    let (name, largest) = (&channel.name, bytes(settings.largest_message(channel)));
+    let marks = bytes(channel.max_queue_size) * MARK_BYTES;
+    let steady_bytes = bytes(channel.max_queue_bytes) + marks;
+    // Messages that just do not fit twice into a segment leave half of each empty.
+    let worst_bytes = 2 * bytes(channel.max_queue_bytes) + largest + marks;
+    let gates = [(Gate::Web, "WebSocket"), (Gate::Unix, "Unix"), (Gate::Tcp, "TCP")];
+    let spoken = gates.into_iter().filter(|(gate, _)| settings.has_gate(id, *gate));
+    let share = |(_, wire)| {
+        let what = format!("backlog of {name} ({wire})");
+        Share { what, steady_bytes, worst_bytes }
+    };
+    let mut shares: Vec<_> = spoken.map(share).collect();
+    if settings.has_gate(id, Gate::Web) {
+        let forms = bytes(OTHER_FORMS + channel.max_filters);
+        shares.push(Share {
+            what: format!("{forms} other forms of {name} that clients may ask for"),
+            steady_bytes: 0,
+            worst_bytes: forms * worst_bytes,
+        });
+    }
+    if channel.history > 0 {
+        shares.push(Share { what: format!("history of {name}"), steady_bytes, worst_bytes });
+    }
+    let greeting = greeting_bytes(channel);
+    if greeting > 0 {
+        shares.push(Share {
+            what: format!("what new clients of {name} get first"),
+            steady_bytes: greeting,
+            worst_bytes: 2 * greeting,
+        });
+    }
+    shares
+}
+
+/// Bytes that are kept of a channel to be given to each new client.
+fn greeting_bytes(channel: &ChannelSettings) -> u64 {
+    let prologues = channel.prologue.as_ref().map_or(0, |_| channel.sources.len());
+    let last_values = channel.last_value.as_ref().map_or(0, |_| MAX_LAST_VALUE_BYTES);
+    bytes(prologues * MAX_PROLOGUE_BYTES + last_values)
+}
+
+/// The clients of an endpoint, those of each channel that it is for.
+fn client_shares(settings: &Settings, endpoint: &Endpoint) -> Vec<Share> {
+    let tls = tls_bytes(endpoint);
+    let share = |clients: usize, what: String, worst: u64| Share {
+        what,
+        steady_bytes: bytes(clients) * (CLIENT_BYTES + tls.steady),
+        worst_bytes: bytes(clients) * (worst + tls.worst),
+    };
+    match endpoint.guests {
+        Guests::Clients(ChannelId(channel)) => {
+            let channel = &settings.channels[channel];
+            let clients = channel.max_clients;
+            let what = format!("{clients} clients of {endpoint}");
+            vec![share(clients, what, worst_client_bytes(channel))]
+        }
+        Guests::Newcomers => {
+            let of_channel = |channel: &ChannelSettings| {
+                let (clients, name) = (channel.max_clients, &channel.name);
+                let what = format!("{clients} clients of {endpoint}/{name}");
+                share(clients, what, worst_client_bytes(channel))
+            };
+            let newcomers = share(
+                MAX_NEWCOMERS,
+                format!("{MAX_NEWCOMERS} newcomers of {endpoint}"),
+                CLIENT_BYTES,
+            );
+            settings.channels.iter().map(of_channel).chain([newcomers]).collect()
+        }
+        Guests::Operators => Vec::new(),
+    }
 }
 
 /// What a recording takes that is made, or played: its buffers double when they grow.
@@ -272,14 +348,9 @@ fn tls_bytes(endpoint: &Endpoint) -> TlsBytes {
 
 /// A client in the middle of its largest message, that does not read what it is answered.
 fn worst_client_bytes(channel: &ChannelSettings) -> u64 {
-    CLIENT_BYTES + bytes(channel.max_client_message_size) + OUTBOX_BYTES
-}
-
-/// The wires that a channel is encoded for.
-fn wires(settings: &Settings, id: ChannelId) -> impl Iterator<Item = &'static str> {
-    let speaks = |gate| settings.endpoints_of(id).any(|endpoint| endpoint.gate() == gate);
-    let (websocket, unix) = (speaks(Gate::Web), speaks(Gate::Unix));
-    websocket.then_some("WebSocket").into_iter().chain(unix.then_some("Unix"))
+    // The outbox doubles when it grows.
+    let greeting = 2 * greeting_bytes(channel);
+    CLIENT_BYTES + bytes(channel.max_client_message_size) + OUTBOX_BYTES + greeting
 }
 
 fn bytes(size: usize) -> u64 {
@@ -309,7 +380,8 @@ rebroadcast: {unix_socket: {path: /tmp/all.sock}, read_only: true, max_clients: 
     fn worst_case_counts_backlogs_sources_and_clients() {
         let settings = parse(TEXT).unwrap();
         let marks = 1000 * MARK_BYTES;
-        let backlogs = 3 * (2 * MIB + 16 * MIB + marks);
+        let forms = 3 + (bytes(OTHER_FORMS) + 16);
+        let backlogs = forms * (2 * MIB + 16 * MIB + marks);
         let outboxes = 2 * (MIB + MIB) + 2 * MIB;
         let sources = 2 * (SOURCE_BYTES + 2 * 16 * MIB) + outboxes;
         let clients = (100 + 100 + 10) * (CLIENT_BYTES + MIB + OUTBOX_BYTES);
@@ -338,17 +410,18 @@ channel a, fed by a
   unix:/tmp/a.sock, mode 0660, at most 100 clients, 1000 new ones a second
 channel rebroadcast, fed by a, b
   unix:/tmp/all.sock, mode 0660, at most 10 clients, 1000 new ones a second
-memory                                    steady    at worst
-  the program itself                       4 MiB       4 MiB
-  backlog of a (WebSocket)                 1 MiB      18 MiB
-  backlog of a (Unix)                      1 MiB      18 MiB
-  backlog of rebroadcast (Unix)            1 MiB      18 MiB
-  source a                               192 KiB    36.2 MiB
-  source b                               192 KiB    34.2 MiB
-  100 clients of ws://127.0.0.1:8765     150 KiB     125 MiB
-  100 clients of unix:/tmp/a.sock        150 KiB     125 MiB
-  10 clients of unix:/tmp/all.sock        15 KiB    12.5 MiB
-  in all                                 7.8 MiB     391 MiB";
+memory                                              steady    at worst
+  the program itself                                 4 MiB       4 MiB
+  backlog of a (WebSocket)                           1 MiB      18 MiB
+  backlog of a (Unix)                                1 MiB      18 MiB
+  19 other forms of a that clients may ask for         0 B     343 MiB
+  backlog of rebroadcast (Unix)                      1 MiB      18 MiB
+  source a                                         192 KiB    36.2 MiB
+  source b                                         192 KiB    34.2 MiB
+  100 clients of ws://127.0.0.1:8765               150 KiB     125 MiB
+  100 clients of unix:/tmp/a.sock                  150 KiB     125 MiB
+  10 clients of unix:/tmp/all.sock                  15 KiB    12.5 MiB
+  in all                                           7.8 MiB     734 MiB";
         assert_eq!(parse(TEXT).unwrap().plan().to_string(), expected);
     }
 

@@ -282,6 +282,12 @@ fn channel_change(
         if_differs(&old.allowed_origins, &new.allowed_origins, "allowed_origins"),
         if_differs(&old.subprotocols, &new.subprotocols, "subprotocols"),
         if_differs(&old.unix_message_type, &new.unix_message_type, "unix_message_type"),
+        if_differs(&old.tcp_framing, &new.tcp_framing, "tcp_framing"),
+        if_differs(&old.history, &new.history, "history"),
+        if_differs(&old.replay, &new.replay, "replay"),
+        if_differs(&old.prologue, &new.prologue, "prologue"),
+        if_differs(&old.last_value, &new.last_value, "last_value"),
+        if_differs(&old.max_filters, &new.max_filters, "max_filters"),
     ];
     Some(format!("channel {name}: {}", have_changed(&changed.concat())?))
 }

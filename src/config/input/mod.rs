@@ -1,6 +1,7 @@
 //! The keys of a configuration file, and the values each may have. Defaults are `build`'s business.
 
 mod approach;
+mod latecomers;
 mod session;
 mod source;
 mod words;
@@ -19,6 +20,9 @@ use crate::codec::auth::Auth;
 use crate::net::admission::Admission;
 use crate::relay::settings::{OnSourceLoss, SlowClient, UnixMessageType};
 
+pub(super) use self::latecomers::LatecomersInput;
+#[cfg(test)]
+pub(super) use self::latecomers::{LAST_VALUE_KEYS, PROLOGUE_KEYS};
 #[cfg(test)]
 pub(super) use self::session::{COMMAND_KEYS, HEARTBEAT_KEYS, REPLY_KEYS, STEP_KEYS};
 pub(super) use self::source::{SOURCE_KEYS, SourceInput, TrustInput};
@@ -28,7 +32,7 @@ use self::words::{is_origin, listening_host, port_number};
 
 // A key that names a file to read ends with `_file`: so `named` finds it.
 pub(super) const TOP_KEYS: &[&str] =
-    &["sources", "rebroadcast", "admin", "log", "sandbox", "performance", "state_file"];
+    &["sources", "rebroadcast", "listen", "admin", "log", "sandbox", "performance", "state_file"];
 pub(super) const REBROADCAST_KEYS: &[&str] = &[
     "websocket",
     "unix_socket",
@@ -40,7 +44,13 @@ pub(super) const REBROADCAST_KEYS: &[&str] = &[
     "max_clients_per_address",
     "max_client_message_rate",
     "max_client_byte_rate",
+    "history",
+    "replay",
+    "prologue",
+    "last_value",
+    "max_filters",
 ];
+pub(super) const LISTEN_KEYS: &[&str] = &["address", "tls", "allow", "deny"];
 pub(super) const WEBSOCKET_KEYS: &[&str] =
     &["enabled", "host", "port", "tls", "allowed_origins", "auth", "allow", "deny"];
 pub(super) const TLS_KEYS: &[&str] = &["cert_file", "key_file", "client_ca_file"];
@@ -87,6 +97,7 @@ const MAX_SOCKET_PATH: usize = 107;
 pub(super) struct Input {
     pub(super) sources: Vec<SourceInput>,
     pub(super) rebroadcast: RebroadcastInput,
+    pub(super) listen: Option<ListenInput>,
     pub(super) admin: AdminInput,
     pub(super) log: LogInput,
     pub(super) sandbox: Option<bool>,
@@ -127,6 +138,15 @@ pub(super) struct RebroadcastInput {
     pub(super) websocket: Option<WebSocketInput>,
     pub(super) unix_socket: Option<UnixSocketInput>,
     pub(super) manners: MannersInput,
+    pub(super) latecomers: LatecomersInput,
+}
+
+/// `listen`: one endpoint for all channels.
+#[derive(Debug)]
+pub(super) struct ListenInput {
+    pub(super) address: Option<(String, u16)>,
+    pub(super) tls: Option<TlsInput>,
+    pub(super) networks: Admission,
 }
 
 /// `rebroadcast.websocket`.
@@ -191,6 +211,7 @@ pub(super) fn read(tree: Raw, problems: &mut Problems) -> Input {
     let input = section::read(tree, KeyPath::default(), TOP_KEYS, problems, |top| Input {
         sources: top.sections("sources", SOURCE_KEYS, source::source).unwrap_or_default(),
         rebroadcast: top.section("rebroadcast", REBROADCAST_KEYS, rebroadcast).unwrap_or_default(),
+        listen: listen(top),
         admin: top.section("admin", ADMIN_KEYS, admin).unwrap_or_default(),
         log: top.section("log", LOG_KEYS, log).unwrap_or_default(),
         sandbox: top.flag("sandbox"),
@@ -226,16 +247,39 @@ fn rebroadcast(section: &mut Section<'_>) -> RebroadcastInput {
             processes: access::processes(section, "users", "groups"),
         }),
         manners: manners(section),
+        latecomers: latecomers::latecomers(section),
     }
 }
 
+/// An address, or keys of which it is one.
+fn listen(top: &mut Section<'_>) -> Option<ListenInput> {
+    if top.has_map("listen") {
+        return top.section("listen", LISTEN_KEYS, |section| {
+            if !section.has("address") {
+                section.refuse("has no address, such as 127.0.0.1:8765");
+            }
+            ListenInput {
+                address: address(section, "address", "127.0.0.1:8765"),
+                tls: tls(section),
+                networks: access::networks(section),
+            }
+        });
+    }
+    let address = address(top, "listen", "127.0.0.1:8765")?;
+    Some(ListenInput { address: Some(address), tls: None, networks: Admission::default() })
+}
+
+/// `HOST:PORT`.
+fn address(section: &mut Section<'_>, key: &str, example: &str) -> Option<(String, u16)> {
+    section.parsed(key, &format!("HOST:PORT, such as {example}"), |text| {
+        let (host, port) = text.rsplit_once(':')?;
+        Some((listening_host(host)?, port_number(port)?))
+    })
+}
+
 fn admin(section: &mut Section<'_>) -> AdminInput {
-    let expected = "HOST:PORT, such as 127.0.0.1:9464";
     AdminInput {
-        listen: section.parsed("listen", expected, |text| {
-            let (host, port) = text.rsplit_once(':')?;
-            Some((listening_host(host)?, port_number(port)?))
-        }),
+        listen: address(section, "listen", "127.0.0.1:9464"),
         tls: tls(section),
         auth: access::auth(section),
         networks: access::networks(section),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::approach::approach;
+use super::latecomers::{LatecomersInput, latecomers};
 use super::session;
 use super::words::{listening_host, name, path};
 use super::{MannersInput, TlsInput, allowed_origins, host, manners, port, socket_path, tls};
@@ -18,6 +19,7 @@ use crate::config::target;
 use crate::config::template::Template;
 use crate::net::admission::Admission;
 use crate::net::certificate::Fingerprint;
+use crate::relay::settings::TcpFraming;
 
 pub(in crate::config) const SOURCE_KEYS: &[&str] = &[
     "name",
@@ -64,7 +66,19 @@ pub(in crate::config) const SOURCE_KEYS: &[&str] = &[
     "idle_timeout",
     "max_age",
     "dial_budget",
+    "tcp_port",
+    "tcp_host",
+    "tcp_framing",
+    "history",
+    "replay",
+    "prologue",
+    "last_value",
+    "max_filters",
 ];
+
+const FRAMINGS: [(&str, TcpFraming); 2] =
+    [("newline", TcpFraming::Newline), ("length", TcpFraming::Length)];
+
 /// An item of `sources`.
 #[derive(Debug)]
 pub(in crate::config) struct SourceInput {
@@ -81,6 +95,9 @@ pub(in crate::config) struct SourceInput {
     pub(in crate::config) websocket_port: Option<u16>,
     pub(in crate::config) websocket_host: Option<String>,
     pub(in crate::config) tls: Option<TlsInput>,
+    pub(in crate::config) tcp_port: Option<u16>,
+    pub(in crate::config) tcp_host: Option<String>,
+    pub(in crate::config) tcp_framing: Option<TcpFraming>,
     pub(in crate::config) unix_socket_path: Option<PathBuf>,
     pub(in crate::config) unix_socket_mode: Option<u32>,
     pub(in crate::config) allowed_origins: Vec<String>,
@@ -88,6 +105,7 @@ pub(in crate::config) struct SourceInput {
     pub(in crate::config) networks: Admission,
     pub(in crate::config) processes: Admission,
     pub(in crate::config) manners: MannersInput,
+    pub(in crate::config) latecomers: LatecomersInput,
     pub(in crate::config) session: SessionTemplate,
     pub(in crate::config) idle_timeout: Option<Duration>,
     pub(in crate::config) max_age: Option<Duration>,
@@ -118,6 +136,9 @@ pub(super) fn source(section: &mut Section<'_>) -> SourceInput {
         websocket_port: port(section, "websocket_port"),
         websocket_host: host(section, "websocket_host"),
         tls: tls(section),
+        tcp_port: port(section, "tcp_port"),
+        tcp_host: host(section, "tcp_host"),
+        tcp_framing: section.choice("tcp_framing", &FRAMINGS),
         unix_socket_path: socket_path(section, "unix_socket_path"),
         unix_socket_mode: section.mode("unix_socket_mode"),
         allowed_origins: allowed_origins(section),
@@ -125,6 +146,7 @@ pub(super) fn source(section: &mut Section<'_>) -> SourceInput {
         networks: access::networks(section),
         processes: access::processes(section, "unix_socket_users", "unix_socket_groups"),
         manners: manners(section),
+        latecomers: latecomers(section),
         session: session::session(section),
         idle_timeout: session::idle_timeout(section),
         max_age: session::max_age(section),
