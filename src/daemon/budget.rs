@@ -240,8 +240,9 @@ mod tests {
         let start = now();
         for damaged in ["", "{", "[]", "{\"dials\": 5}", "{\"dials\": {\"a\": [\"x\"]}}"] {
             fs::write(&file, damaged).unwrap();
-            let (mut budgets, _mailbox) = budgets(Some(file.clone()), start);
+            let (mut budgets, mut mailbox) = budgets(Some(file.clone()), start);
             assert_eq!(budgets.take("a", BUDGET, start), Ok(()), "{damaged}");
+            write_out(&mut budgets, &mut mailbox, start);
         }
         let future = format!("{{\"dials\": {{\"a\": [{0}, {0}, 5, {0}]}}}}", u64::MAX);
         fs::write(&file, future).unwrap();
