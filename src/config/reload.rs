@@ -499,6 +499,21 @@ sources:
     }
 
     #[test]
+    fn recording_is_changed_in_place_and_another_way_to_play_is_another_dial() {
+        let plan =
+            planned(|text| text.replace("url: 'ws://b'", "url: 'ws://b', record: {path: x}"));
+        assert_eq!(plan.changes, ["source b: record has changed"]);
+        assert!(plan.layout.redials.is_empty());
+        let play = |speed: &str| {
+            let play = format!("url: 'file:b', speed: {speed}, wait_for_clients: 1");
+            parse(&OLD.replace("url: 'ws://b'", &play)).unwrap()
+        };
+        let plan = super::plan(&play("1"), &play("max"), &seats());
+        assert_eq!(plan.changes, ["source b: speed has changed, it is dialled anew"]);
+        assert_eq!(plan.layout.redials, [SourceId(1)]);
+    }
+
+    #[test]
     fn changes_tell_no_secret() {
         let plan = planned(|text| text.replace("ws://b", "ws://u:hunter2@b/?hunter2"));
         assert!(!format!("{:?}", plan.changes).contains("hunter2"), "{:?}", plan.changes);

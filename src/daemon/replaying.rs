@@ -2,7 +2,7 @@
 //! other end is the connection of a source. When the relay does not read that, the thread waits; when
 //! the relay closes it, the thread ends.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -77,7 +77,12 @@ impl Recording {
         max_message_size: usize,
     ) -> Result<Self, String> {
         let shown = path.display();
-        let file = File::open(path).map_err(|error| format!("cannot open {shown}: {error}"))?;
+        let refused = |error| format!("cannot open {shown}: {error}");
+        // Opening a pipe would wait for somebody who writes to it.
+        if !fs::metadata(path).map_err(refused)?.is_file() {
+            return Err(format!("{shown} is no regular file"));
+        }
+        let file = File::open(path).map_err(refused)?;
         let reader = Reader::begin(file, max_message_size);
         let reader = reader.map_err(|error| format!("{shown}: {error}"))?;
         Ok(Self { replay, name: name.to_owned(), reader, max_message_size })

@@ -22,6 +22,8 @@ impl<S: Socket> Relay<S> {
         let codec = Codec::Recording(recording::Codec::default());
         let role = Role::Source(source);
         let key = self.open(stream, codec, role, Peer::Recording, Outbox::default(), now);
+        // What it will drop is told anew, and is not for want of a connection.
+        self.sources[source.0].dropped_messages = 0;
         self.sources[source.0].enter(State::Opening(key), now);
         key
     }

@@ -475,6 +475,13 @@ fn recording_that_is_not_there_is_looked_for_again() {
 }
 
 #[test]
+fn what_is_no_file_is_not_played() {
+    let (folder, port) = (Folder::new(), Port::free());
+    let program = Program::run(&folder, &(feed("file:/dev/zero", &port, "") + QUICK));
+    program.wait_for("source feed: cannot connect (/dev/zero is no regular file)");
+}
+
+#[test]
 fn reload_begins_and_ends_recordings() {
     let mut world = Recorded::new("");
     let url = world.service.url();

@@ -29,6 +29,8 @@ use crate::relay::settings::SourceId;
 
 /// A thread that could not write tries it again so much later.
 const RETRY: Duration = Duration::from_secs(5);
+/// What a letter to a thread takes besides its records, for many small ones may wait.
+const LETTER_BYTES: usize = 128;
 /// At the end, what is left is written within this time, or lost: a disk may hang.
 const END_WAIT: Duration = Duration::from_secs(1);
 
@@ -53,7 +55,7 @@ struct Recorder {
 /// What a thread and the loop know of each other.
 #[derive(Debug, Default)]
 struct Meter {
-    /// Bytes that were handed over and not written yet.
+    /// Bytes that were handed over and not written yet, and [`LETTER_BYTES`] for each letter.
     unwritten_bytes: AtomicUsize,
     is_stopped: AtomicBool,
     messages: AtomicU64,
@@ -186,7 +188,8 @@ impl Recorder {
 
     fn hand_over(&self, records: Records) {
         if !records.bytes.is_empty() {
-            self.meter.unwritten_bytes.fetch_add(records.bytes.len(), Ordering::AcqRel);
+            let bytes = records.bytes.len() + LETTER_BYTES;
+            self.meter.unwritten_bytes.fetch_add(bytes, Ordering::AcqRel);
             // A thread that has ended has told why.
             let _ = self.letters.send(Letter::Records(records));
         }

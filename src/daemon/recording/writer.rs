@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::file::RecordingFile;
-use super::{Meter, RETRY};
+use super::{LETTER_BYTES, Meter, RETRY};
 use crate::codec::recording::messages_in;
 use crate::config::plan::rounded_size;
 use crate::config::recording::Record;
@@ -103,6 +103,7 @@ impl Writer {
     }
 
     fn gather(&mut self, records: Records) {
+        self.meter.unwritten_bytes.fetch_sub(LETTER_BYTES, Ordering::AcqRel);
         if self.file.is_err() {
             self.throw_away(&records.bytes);
             return;
