@@ -504,11 +504,11 @@ sources:
             planned(|text| text.replace("url: 'ws://b'", "url: 'ws://b', record: {path: x}"));
         assert_eq!(plan.changes, ["source b: record has changed"]);
         assert!(plan.layout.redials.is_empty());
-        let play = |speed: &str| {
-            let play = format!("url: 'file:b', speed: {speed}, wait_for_clients: 1");
-            parse(&OLD.replace("url: 'ws://b'", &play)).unwrap()
+        let at_speed = |speed: &str| {
+            let keys = format!("url: 'file:b', speed: {speed}, wait_for_clients: 1");
+            parse(&OLD.replace("url: 'ws://b'", &keys)).unwrap()
         };
-        let plan = super::plan(&play("1"), &play("max"), &seats());
+        let plan = super::plan(&at_speed("1"), &at_speed("max"), &seats());
         assert_eq!(plan.changes, ["source b: speed has changed, it is dialled anew"]);
         assert_eq!(plan.layout.redials, [SourceId(1)]);
     }
