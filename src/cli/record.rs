@@ -20,7 +20,7 @@ pub(super) struct Args {
     rotate_size: Option<String>,
     /// Keeps so many older files
     #[arg(long, value_name = "N", default_value_t = 5, requires = "rotate_size")]
-    rotate_keep: u32,
+    rotate_keep: u64,
     /// Sends a header with the handshake; may be given several times
     #[arg(long, value_name = "NAME: VALUE")]
     header: Vec<String>,

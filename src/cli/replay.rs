@@ -20,7 +20,7 @@ pub(super) struct Args {
     is_looped: bool,
     /// Begins when so many clients have connected
     #[arg(long, value_name = "N", default_value_t = 1)]
-    clients: u32,
+    clients: u64,
     #[command(flatten)]
     doors: Doors,
 }
