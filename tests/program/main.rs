@@ -20,6 +20,8 @@ mod reload;
 mod sandbox;
 mod secrets;
 mod session;
+#[cfg(feature = "tls")]
+mod shipped;
 mod sources;
 mod starting;
 mod stopping;

@@ -17,6 +17,7 @@ day comes without a close frame.
 import asyncio
 import itertools
 import time
+from urllib.parse import parse_qs, urlsplit
 
 from websockets.frames import Opcode
 
@@ -36,7 +37,7 @@ class Binance(Service):
             self.note("pong")
         if frame.opcode in (Opcode.TEXT, Opcode.PING, Opcode.PONG):
             now = time.monotonic()
-            visit.heard = [at for at in getattr(visit, "heard", []) if at > now - 1] + [now]
+            visit.heard = [at for at in visit.heard if at > now - 1] + [now]
             if len(visit.heard) > self.messages_per_second and not visit.ending.done():
                 visit.ending.set_result(Breach("no more than 5 messages in a second", 1008))
 
@@ -46,7 +47,9 @@ class Binance(Service):
         return MAX_MESSAGES_PER_SECOND + round(2 / (20 * self.pace))
 
     def gate(self, visit, request):
-        visit.pings, visit.streams = {}, set()
+        visit.pings, visit.streams, visit.heard = {}, set(), []
+        names = parse_qs(urlsplit(request.path).query).get("streams", [""])[0].split("/")
+        visit.streams.update(filter(None, names))
 
     def rules(self, visit):
         return [self.ping(visit)]
@@ -91,7 +94,11 @@ class Binance(Service):
 
     async def trade(self, visit):
         async for tick in self.market(visit):
-            if visit.streams:
+            if not visit.streams:
+                continue
+            if visit.path == "/stream":
+                await visit.tell({"stream": "btcusdt@trade", "data": trade(tick)})
+            else:
                 await visit.tell(trade(tick))
 
     async def part(self, visit):

@@ -24,7 +24,7 @@ SCENES = 1 << 2
 
 
 class Obs(Service):
-    subprotocols = ["obswebsocket.json"]
+    subprotocols = ("obswebsocket.json",)
 
     def __init__(self, password, **options):
         super().__init__(**options)
@@ -51,7 +51,7 @@ class Obs(Service):
             self.note("turned away")
             raise End(4009, "Authentication failed.")
         visit.wanted = data.get("eventSubscriptions", ALL)
-        self.note("identified", visit.wanted)
+        self.note("identified", visit.subprotocol)
         await visit.tell({"op": IDENTIFIED, "d": {"negotiatedRpcVersion": 1}})
 
     async def listen(self, visit):
