@@ -131,14 +131,14 @@ class Listener:
     """A client of the relay."""
 
     def __init__(self, port):
-        self.socket = connect(f"ws://127.0.0.1:{port}", compression=None, open_timeout=PATIENCE)
+        self.connecting = connect(f"ws://127.0.0.1:{port}", compression=None, open_timeout=PATIENCE)
 
     def __enter__(self):
+        self.socket = self.connecting.__enter__()
         return self
 
-    def __exit__(self, *_):
-        with contextlib.suppress(ConnectionClosed):
-            self.socket.close()
+    def __exit__(self, *exception):
+        self.connecting.__exit__(*exception)
 
     def receive(self):
         return self.socket.recv(timeout=PATIENCE)
@@ -209,7 +209,7 @@ def binance_is_left_before_its_day_is_over(stage):
 
 @scenario
 def binance_trades_go_on_without_a_gap_when_a_connection_is_left(stage):
-    service = stage.open(Binance(PACE, life=14))
+    service = stage.open(Binance(PACE, latency=0.3, life=14))
     client = stage.client(stage.shipped("binance", service, max_age=MIN_AGE))
     first = client.next(is_trade)["t"]
     numbers = [first]
@@ -518,8 +518,9 @@ def home_assistant_is_logged_in_and_late_clients_get_the_last_states(stage):
     client.next(lambda message: message.get("type") == "event")
     assert service.noted("subscribed") == ["state_changed"]
     client.collect(0.3)
+    service.is_quiet = True
     late = stage.client(relay)
-    first = [late.next(lambda message: message.get("type") == "event") for _ in range(3)]
+    first = [json.loads(late.receive()) for _ in range(3)]
     lamps = {message["event"]["data"]["entity_id"] for message in first}
     assert lamps == {"light.lamp_0", "light.lamp_1", "light.lamp_2"}
 
@@ -556,6 +557,9 @@ def obs_is_shown_the_password_and_answers_requests_of_clients(stage):
     client.send({"op": 6, "d": {"requestType": "GetVersion", "requestId": "mine"}})
     answer = client.next(lambda message: message.get("op") == 7)
     assert answer["d"]["requestId"] == "mine"
+    service.is_quiet = True
+    late = stage.client(relay)
+    assert json.loads(late.receive())["d"]["eventType"] == "CurrentProgramSceneChanged"
     service.end_all(1001, "OBS ends")
     service.expect("identified", 2)
     assert set(service.noted("identified")) == {"obswebsocket.json"}
@@ -572,14 +576,14 @@ def obs_with_another_password_is_told_nothing_else(stage):
 # --- Restream ---
 
 
-def restream(stage, service):
+def restream(stage, service, kept="refresh-0\n"):
     """The script, too, has to ask the stand-in, and keeps its file in the folder of the scenario."""
     script, state = stage.world.folder / "restream-token.sh", stage.world.folder / "state"
     text = (CONFIGS / "restream-token.sh").read_text()
     assert "https://api.restream.io" in text
     script.write_text(text.replace("https://api.restream.io", service.rest))
     shutil.copymode(CONFIGS / "restream-token.sh", script)
-    state.write_text("refresh-0\n")
+    state.write_text(kept)
     client_id, secret = service.client
     env = {"RESTREAM_CLIENT_ID": client_id, "RESTREAM_CLIENT_SECRET": secret, "RESTREAM_STATE": str(state)}
     return stage.shipped("restream", service, {"/etc/veylor/restream-token.sh": str(script)}, env=env)
@@ -609,6 +613,16 @@ def restream_without_heartbeats_is_dialled_again(stage):
     service.is_dead = True
     service.expect("open", 3)
     assert service.times("open")[2] - service.times("heartbeat")[-1] > 55 * PACE
+
+
+@scenario
+def restream_that_refuses_a_token_is_not_stormed(stage):
+    service = stage.open(Restream(pace=PACE))
+    relay = restream(stage, service, kept=f"refresh-0\nrevoked\n{int(time.time()) + 3600}\n")
+    service.expect("turned away", 2)
+    time.sleep(1.5)
+    assert service.noted("turned away") == ["revoked", "revoked"]
+    assert "refused" in relay.output and "revoked" not in relay.output
 
 
 # --- Deribit ---

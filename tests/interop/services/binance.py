@@ -31,6 +31,11 @@ class Binance(Service):
     paths = ("/ws", "/stream")
     dial_limit = (300, 5 * 60)
 
+    def __init__(self, pace=1 / 20, latency=0, **options):
+        super().__init__(pace, **options)
+        # Seconds until a subscription is answered, and trades come.
+        self.latency = latency
+
     def on_frame(self, visit, frame):
         if is_pong(frame) and bytes(frame.data) in visit.pings:
             visit.pings.clear()
@@ -76,6 +81,7 @@ class Binance(Service):
                 self.break_rule(problem)
                 await visit.tell({"code": 2, "msg": f"Invalid request: {problem}"})
                 continue
+            await asyncio.sleep(self.latency)
             visit.streams.update(request["params"])
             await visit.tell({"result": None, "id": request["id"]})
             self.note("subscribed", request["params"])

@@ -22,10 +22,13 @@ import tempfile
 import time
 from pathlib import Path
 
+from websockets.frames import Opcode
+
 from .service import Breach, Service
 
 CHANNELS = {"heartbeats", "ticker", "market_trades", "level2", "candles", "status", "user"}
 PRIVATE = {"user"}
+MAX_MESSAGES_PER_SECOND = 8
 # Seconds that a JWT may live.
 MAX_LIFE = 120
 
@@ -38,7 +41,14 @@ class Coinbase(Service):
         self.key_name, self.public_key = key_name, public_key
 
     def gate(self, visit, request):
-        visit.channels, visit.sequence = {}, 0
+        visit.channels, visit.sequence, visit.heard = {}, 0, []
+
+    def on_frame(self, visit, frame):
+        now = time.monotonic()
+        if frame.opcode is Opcode.TEXT and b'"jwt"' not in frame.data:
+            visit.heard = [at for at in visit.heard if at > now - 1] + [now]
+        if len(visit.heard) > MAX_MESSAGES_PER_SECOND and not visit.ending.done():
+            visit.ending.set_result(Breach("no more than 8 messages in a second without a JWT", 1008))
 
     async def talk(self, visit):
         await self.within(5, "a subscription", self.subscription(visit), 1008, "no subscription")

@@ -29,6 +29,8 @@ class Obs(Service):
     def __init__(self, password, **options):
         super().__init__(**options)
         self.password = password
+        # Nothing happens.
+        self.is_quiet = False
 
     def gate(self, visit, request):
         visit.wanted = 0
@@ -69,7 +71,7 @@ class Obs(Service):
 
     async def report(self, visit):
         async for tick in self.market(visit):
-            if visit.wanted & SCENES and tick % 5 == 0:
+            if visit.wanted & SCENES and tick % 5 == 0 and not self.is_quiet:
                 event = {
                     "eventType": "CurrentProgramSceneChanged",
                     "eventIntent": SCENES,
