@@ -8,6 +8,7 @@ import contextlib
 import json
 import re
 import shutil
+import ssl
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from harness import PATIENCE, ROOT, World, short_folder, wait_until
+from harness import PATIENCE, ROOT, Tls, World, short_folder, wait_until
 from services import (
     AisStream,
     Binance,
@@ -491,6 +492,17 @@ def aisstream_is_told_the_key_in_time_and_late_clients_get_a_replay(stage):
     oldest = json.loads(late.receive())["Message"]["PositionReport"]["Sog"]
     assert oldest < ticks - 20, "reports of the past come first"
     assert "key-of-ours" not in relay.output
+
+
+@scenario
+def aisstream_is_told_the_key_over_tls(stage):
+    tls = Tls(stage.world.folder / "tls")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tls.cert, tls.key)
+    service = stage.open(AisStream("key-of-ours", pace=PACE, tls=context))
+    trust = {"idle_timeout:": f"ca_file: {tls.ca}\n    idle_timeout:"}
+    relay = stage.shipped("aisstream", service, trust, env={"AISSTREAM_API_KEY": "key-of-ours"})
+    assert isinstance(stage.client(relay).receive(), bytes)
 
 
 @scenario
