@@ -242,14 +242,15 @@ def binance_that_restarts_is_dialled_again(stage):
 
 @scenario
 def binance_is_not_dialled_more_often_than_it_allows(stage):
-    # Every connection ends at once, and 6 a minute are allowed.
-    service = stage.open(Binance(PACE, life=0.05, dial_limit=(6, 60)))
+    # Every connection ends at once. What the relay counts as it goes, the service counts as it comes:
+    # one may fall into the next minute.
+    service = stage.open(Binance(PACE, life=0.05, dial_limit=(4, 60)))
     minute = int(60 * PACE * 1000)
     budget = {"dial_budget: 300 per 5m": f"dial_budget: 3 per {minute}ms"}
     stage.shipped("binance", service, budget)
     service.expect("old", 3)
     time.sleep(60 * PACE)
-    assert 3 <= len(service.noted("dialled")) <= 9
+    assert 4 <= len(service.noted("dialled")) <= 9
 
 
 @scenario
