@@ -333,11 +333,18 @@ def is_ticker(message):
 
 
 @scenario
-def kraken_is_subscribed_and_late_clients_get_the_last_values(stage):
+def kraken_is_subscribed(stage):
+    service = stage.open(Kraken(pace=PACE))
+    client = stage.client(stage.shipped("kraken", service))
+    assert client.next(is_ticker)["data"][0]["symbol"] in ("BTC/USD", "ETH/USD")
+    assert service.noted("subscribed") == ["BTC/USD", "ETH/USD"]
+
+
+@scenario
+def kraken_gives_late_clients_the_last_values(stage):
     service = stage.open(Kraken(pace=PACE))
     relay = stage.shipped("kraken", service)
     stage.client(relay).next(is_ticker)
-    assert service.noted("subscribed") == ["BTC/USD", "ETH/USD"]
     service.is_quiet = True
     late = stage.client(relay)
     first = [json.loads(late.receive()) for _ in range(2)]
@@ -480,19 +487,25 @@ def kucoin_that_ends_after_a_day_is_dialled_with_a_new_token(stage):
 
 
 @scenario
-def aisstream_is_told_the_key_in_time_and_late_clients_get_a_replay(stage):
+def aisstream_is_told_the_key_in_time(stage):
     service = stage.open(AisStream("key-of-ours", pace=PACE))
     relay = stage.shipped("aisstream", service, env={"AISSTREAM_API_KEY": "key-of-ours"})
     client = stage.client(relay)
     report = client.receive()
     assert isinstance(report, bytes) and json.loads(report)["MessageType"] == "PositionReport"
     assert service.noted("subscribed") == [[[[53.3, 6.5], [55.1, 9.2]]]]
-    client.collect(1)
+    assert "key-of-ours" not in relay.output
+
+
+@scenario
+def aisstream_gives_late_clients_a_replay(stage):
+    service = stage.open(AisStream("key-of-ours", pace=PACE))
+    relay = stage.shipped("aisstream", service, env={"AISSTREAM_API_KEY": "key-of-ours"})
+    stage.client(relay).collect(1)
     ticks = service.ticks
     late = stage.client(relay)
     oldest = json.loads(late.receive())["Message"]["PositionReport"]["Sog"]
     assert oldest < ticks - 20, "reports of the past come first"
-    assert "key-of-ours" not in relay.output
 
 
 @scenario
@@ -524,13 +537,18 @@ HOME = {"HOME_ASSISTANT_TOKEN": "token-of-ours"}
 
 
 @scenario
-def home_assistant_is_logged_in_and_late_clients_get_the_last_states(stage):
+def home_assistant_is_logged_in_and_subscribed(stage):
     service = stage.open(HomeAssistant("token-of-ours", pace=PACE))
-    relay = stage.shipped("home-assistant", service, env=HOME)
-    client = stage.client(relay)
+    client = stage.client(stage.shipped("home-assistant", service, env=HOME))
     client.next(lambda message: message.get("type") == "event")
     assert service.noted("subscribed") == ["state_changed"]
-    client.collect(0.3)
+
+
+@scenario
+def home_assistant_gives_late_clients_the_last_states(stage):
+    service = stage.open(HomeAssistant("token-of-ours", pace=PACE))
+    relay = stage.shipped("home-assistant", service, env=HOME)
+    stage.client(relay).collect(0.5)
     service.is_quiet = True
     late = stage.client(relay)
     first = [json.loads(late.receive()) for _ in range(3)]
@@ -570,12 +588,19 @@ def obs_is_shown_the_password_and_answers_requests_of_clients(stage):
     client.send({"op": 6, "d": {"requestType": "GetVersion", "requestId": "mine"}})
     answer = client.next(lambda message: message.get("op") == 7)
     assert answer["d"]["requestId"] == "mine"
-    service.is_quiet = True
-    late = stage.client(relay)
-    assert json.loads(late.receive())["d"]["eventType"] == "CurrentProgramSceneChanged"
     service.end_all(1001, "OBS ends")
     service.expect("identified", 2)
     assert set(service.noted("identified")) == {"obswebsocket.json"}
+
+
+@scenario
+def obs_gives_late_clients_the_last_events(stage):
+    service = stage.open(Obs("password", pace=PACE))
+    relay = stage.shipped("obs", service, env={"OBS_PASSWORD": "password"})
+    stage.client(relay).next(lambda message: message.get("op") == 5)
+    service.is_quiet = True
+    late = stage.client(relay)
+    assert json.loads(late.receive())["d"]["eventType"] == "CurrentProgramSceneChanged"
 
 
 @scenario
@@ -603,13 +628,20 @@ def restream(stage, service, kept="refresh-0\n"):
 
 
 @scenario
-def restream_is_asked_once_for_a_token_and_late_clients_get_the_connections(stage):
+def restream_is_asked_once_for_a_token(stage):
     service = stage.open(Restream(pace=PACE))
-    relay = restream(stage, service)
-    client = stage.client(relay)
+    client = stage.client(restream(stage, service))
     client.next(lambda message: message["action"] == "event")
     service.expect("open", 2)
     assert len(service.noted("token")) == 1
+
+
+@scenario
+def restream_gives_late_clients_the_connections(stage):
+    service = stage.open(Restream(pace=PACE))
+    relay = restream(stage, service)
+    stage.client(relay).next(lambda message: message["action"] == "event")
+    service.expect("open", 2)
     late = stage.client(relay)
     first = [late.next() for _ in range(2)]
     assert {message["payload"].get("connectionUuid") for message in first} == {"uuid-2-twitch", "uuid-5-youtube"}
