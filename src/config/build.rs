@@ -5,14 +5,14 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::input::{
-    AdminInput, Input, LatecomersInput, ListenInput, LogInput, RebroadcastInput, SourceInput,
-    UnixSocketInput, WebSocketInput,
+    AdminInput, Input, LogInput, RebroadcastInput, SourceInput, UnixSocketInput, WebSocketInput,
 };
 use super::performance::{Performance, check_byte_rate};
 use super::plan::rounded_size;
 use super::problem::{KeyPath, Problems};
 use super::recording;
 use super::settings::{Endpoint, EndpointTls, Guests, Log, Settings, Source};
+use super::shared::overlap;
 use super::target;
 use super::template::{Fillings, Template};
 use crate::codec::auth::Auth;
@@ -77,7 +77,7 @@ fn log(input: LogInput) -> Log {
 }
 
 pub(super) struct Builder<'a> {
-    performance: Performance,
+    pub(super) performance: Performance,
     pub(super) settings: Settings,
     /// Addresses so far, and the keys they come from.
     listening: Vec<(KeyPath, Address)>,
@@ -89,13 +89,13 @@ pub(super) struct Builder<'a> {
 }
 
 /// An endpoint, and the key that asks for it.
-struct Door {
-    key: KeyPath,
-    address: Address,
-    tls: Option<EndpointTls>,
-    admission: Admission,
+pub(super) struct Door {
+    pub(super) key: KeyPath,
+    pub(super) address: Address,
+    pub(super) tls: Option<EndpointTls>,
+    pub(super) admission: Admission,
     /// Messages are spoken there without HTTP.
-    is_bare: bool,
+    pub(super) is_bare: bool,
 }
 
 impl Builder<'_> {
@@ -329,40 +329,6 @@ impl Builder<'_> {
         self.channel(input.latecomers.apply(channel), doors);
     }
 
-    /// One endpoint at which clients name their channel.
-    fn listen_for_all(&mut self, input: ListenInput) {
-        let path = KeyPath::default().key("listen");
-        for channel in &self.settings.channels {
-            if channel.name.contains('/') || matches!(&*channel.name, "." | "..") {
-                let message = format!(
-                    "{:?} cannot be a path: give that source another name, without a slash",
-                    channel.name
-                );
-                self.problems.add(path.clone(), message);
-            }
-        }
-        let Some((host, port)) = input.address else { return };
-        let door = Door {
-            address: Address::Tcp { host, port },
-            tls: self.endpoint_tls(&path.key("tls"), input.tls.as_ref()),
-            admission: input.networks,
-            is_bare: false,
-            key: path,
-        };
-        self.listen(door, Guests::Newcomers);
-    }
-
-    /// A history that does not fit into the backlog would not be what it says.
-    fn check_history(&mut self, path: &KeyPath, input: &LatecomersInput) {
-        let most = self.performance.max_queue_size();
-        for (key, count) in [("history", input.history), ("replay", input.replay)] {
-            if count.is_some_and(|count| count > most) {
-                let message = format!("is above performance.max_queue_size ({most}): raise that");
-                self.problems.add(path.key(key), message);
-            }
-        }
-    }
-
     fn admin(&mut self, input: AdminInput) {
         let path = KeyPath::default().key("admin");
         self.warn_of_idle_admin_keys(&path, &input);
@@ -395,7 +361,7 @@ impl Builder<'_> {
     }
 
     /// Adds an endpoint, if its address is free in this file.
-    fn listen(&mut self, door: Door, guests: Guests) {
+    pub(super) fn listen(&mut self, door: Door, guests: Guests) {
         let Door { key: path, address, tls, admission, is_bare } = door;
         let other = self.listening.iter().find(|(_, other)| overlap(other, &address));
         if let Some((other, _)) = other.filter(|_| !self.problems.mention(&path)) {
@@ -480,29 +446,6 @@ fn common_subprotocols(sources: &[Source]) -> Vec<String> {
         others.iter().all(|source| source.subprotocols.contains(*subprotocol))
     };
     first.subprotocols.iter().filter(common).cloned().collect()
-}
-
-/// Whether two listeners cannot both have their addresses.
-fn overlap(one: &Address, other: &Address) -> bool {
-    match (one, other) {
-        (Address::Tcp { host, port }, Address::Tcp { host: other, port: other_port }) => {
-            port == other_port && hosts_overlap(host, other)
-        }
-        (Address::Unix { .. }, _) | (_, Address::Unix { .. }) => one.is_same_place(other),
-    }
-}
-
-/// The same host, or all addresses of a family and one of them.
-fn hosts_overlap(one: &str, other: &str) -> bool {
-    let addresses = (one.parse::<IpAddr>(), other.parse::<IpAddr>());
-    match addresses {
-        (Ok(one), Ok(other)) => {
-            let covers = one.is_unspecified() || other.is_unspecified();
-            one == other || (covers && one.is_ipv4() == other.is_ipv4())
-        }
-        (Ok(address), Err(_)) | (Err(_), Ok(address)) if address.is_unspecified() => true,
-        _ => one.eq_ignore_ascii_case(other),
-    }
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ mod section;
 mod secure;
 pub mod session;
 pub mod settings;
+mod shared;
 pub mod target;
 pub mod template;
 mod value;

@@ -262,6 +262,6 @@ fn limit_of_memory_is_told_with_what_takes_most() {
     folder.write("config.yaml", &config);
     let (code, _, said) = ended(veylor(&folder).arg("check"));
     assert_eq!(code, 2);
-    assert!(said.contains("performance.memory_limit: these settings may take 1.3 GiB"), "{said}");
+    assert!(said.contains("performance.memory_limit: these settings may take 1.6 GiB"), "{said}");
     assert!(TcpStream::connect(("127.0.0.1", port.number)).is_err());
 }
