@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::channel::Start;
 use super::conn::{Goodbye, Role, Stage};
 use super::crowd::Room;
+use super::farewell::Reason;
 use super::settings::ChannelId;
 use super::{LINGER, PING_INTERVAL, Relay};
 use crate::codec::entrance::Entrance;
@@ -79,10 +80,16 @@ impl<S: Socket> Relay<S> {
             self.misbehaved(key, &error, now);
             return;
         }
-        self.client_opened(key, id, entrance, now);
-        if has_gap && matches!(entrance.wire, Wire::WebSocket | Wire::Numbered) {
-            self.say_goodbye(key, Goodbye::Gap, now);
+        if has_gap && conn.codec.has_pings() {
+            // Close codes are for those who are let in; it gets no message.
+            self.part(key, Reason::Refused, &Goodbye::Gap.reason(), now);
+            if let Some(conn) = self.conns.get_mut(key) {
+                let (code, reason) = (Goodbye::Gap.code(), Goodbye::Gap.reason());
+                conn.codec.close(code, reason, &mut conn.outbox);
+            }
+            return self.linger(key, now + LINGER);
         }
+        self.client_opened(key, id, entrance, now);
     }
 
     /// A client follows its channel from now on.

@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod broadcast;
+mod forms;
 mod forward;
 mod life;
 mod manners;

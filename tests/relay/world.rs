@@ -141,6 +141,70 @@ impl World {
         client
     }
 
+    /// Connects a WebSocket client that asks for a target such as `/?seq=1`.
+    pub(crate) fn client_at(&mut self, target: &str) -> Client {
+        let client = self.stranger(Wire::WebSocket);
+        self.upgrade(client, target);
+        client
+    }
+
+    /// Connects a WebSocket client to an endpoint of all channels.
+    pub(crate) fn newcomer_at(&mut self, target: &str) -> Client {
+        let client = self.newcomer();
+        self.upgrade(client, target);
+        client
+    }
+
+    /// Connects a client to an endpoint of all channels; it says nothing yet.
+    pub(crate) fn newcomer(&mut self) -> Client {
+        let (near, far) = Pipe::pair();
+        let end = RelayEnd(near.clone());
+        if let Some(key) = self.relay.open_newcomer(end, Peer::Unix(None), self.now) {
+            self.ends.push((key, near));
+        }
+        self.keep_peer(far, Wire::WebSocket)
+    }
+
+    /// Connects a client that asks for a stream; the head of the answer.
+    pub(crate) fn stream_at(&mut self, target: &str) -> (Client, String) {
+        let client = self.stranger(Wire::Sse);
+        self.say(client, format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes());
+        let answer = String::from_utf8(self.heard(client)).unwrap();
+        let (head, rest) = answer.split_once("\r\n\r\n").expect("an answer with a head");
+        self.peers[client.0].raw = rest.as_bytes().to_vec();
+        (client, head.to_owned())
+    }
+
+    /// What has come to a client as text since it was last asked.
+    pub(crate) fn streamed(&mut self, client: Client) -> String {
+        String::from_utf8(self.heard(client)).unwrap()
+    }
+
+    fn upgrade(&mut self, client: Client, target: &str) {
+        self.say(client, HANDSHAKE.replace("GET / ", &format!("GET {target} ")).as_bytes());
+        let mut response = self.heard(client);
+        let end = response.windows(4).position(|end| end == b"\r\n\r\n").expect("a whole head");
+        let rest = response.split_off(end + 4);
+        let head = String::from_utf8_lossy(&response).into_owned();
+        assert!(head.starts_with("HTTP/1.1 101 "), "not opened: {head}");
+        let peer = &mut self.peers[client.0];
+        let socket = WebSocket::from_partially_read(peer.pipe.clone(), rest, Role::Client, None);
+        peer.socket = Some(socket);
+        self.settle();
+    }
+
+    fn keep_peer(&mut self, pipe: Pipe, wire: Wire) -> Client {
+        self.peers.push(Peered {
+            pipe,
+            wire,
+            socket: None,
+            raw: Vec::new(),
+            seen: Vec::new(),
+            is_reading: true,
+        });
+        Client(self.peers.len() - 1)
+    }
+
     /// Connects a client that says nothing yet.
     pub(crate) fn stranger(&mut self, wire: Wire) -> Client {
         self.stranger_of(ChannelId(0), wire)
@@ -154,15 +218,7 @@ impl World {
         if let Some(key) = self.relay.open_client(end, channel, gate, Peer::Unix(None), self.now) {
             self.ends.push((key, near));
         }
-        self.peers.push(Peered {
-            pipe: far,
-            wire,
-            socket: None,
-            raw: Vec::new(),
-            seen: Vec::new(),
-            is_reading: true,
-        });
-        Client(self.peers.len() - 1)
+        self.keep_peer(far, wire)
     }
 
     /// Lets a client say raw bytes.
