@@ -36,11 +36,8 @@ pub(super) fn run_with_ui(settings: Settings, logging: Logging) -> Result<(), Fa
 fn opened(settings: Settings, logging: Logging) -> Result<Daemon, Failure> {
     announce(&settings);
     let mut daemon = Daemon::new(settings, logging).map_err(Failure::Daemon)?;
-    for (channel, address) in daemon.addresses() {
-        match channel {
-            Some(channel) => log::info!("channel {channel}: listening at {address}"),
-            None => log::info!("admin: listening at {address}"),
-        }
+    for (guests, address) in daemon.addresses() {
+        log::info!("{guests}: listening at {address}");
     }
     daemon.confine();
     Ok(daemon)

@@ -8,6 +8,7 @@ use super::Daemon;
 use super::admin::{Access, Tap};
 use crate::codec::request::{Request, Response};
 use crate::codec::{Kind, Message};
+use crate::config::settings::Guests;
 use crate::net::url::percent_decoded;
 use crate::observe::page::{CONTENT_SECURITY_POLICY, PAGE};
 use crate::observe::process::{process, unix_time};
@@ -107,8 +108,14 @@ impl Daemon {
     }
 
     fn endpoints_of(&self, name: &str) -> Vec<String> {
-        let addresses = self.addresses().filter(|(channel, _)| *channel == Some(name));
-        addresses.map(|(_, address)| address).collect()
+        let address = |(guests, address): (Guests, String)| match guests {
+            Guests::Clients(channel) => {
+                (self.relay.channel_name(channel) == name).then_some(address)
+            }
+            Guests::Newcomers => Some(format!("{address}/{name}")),
+            Guests::Operators => None,
+        };
+        self.listening.addresses().filter_map(address).collect()
     }
 
     fn answer(&mut self, request: &Request, access: Access, now: Instant) -> Answer {

@@ -157,12 +157,15 @@ impl Daemon {
         self.mailbox.post()
     }
 
-    /// The channel and the address of each open socket, for people to connect to. Those without a
-    /// channel are for operators.
-    pub fn addresses(&self) -> impl Iterator<Item = (Option<&str>, String)> {
+    /// Each open socket: for whom it is, as the log says it, and its address for people to
+    /// connect to.
+    pub fn addresses(&self) -> impl Iterator<Item = (String, String)> {
         self.listening.addresses().map(|(guests, address)| match guests {
-            Guests::Clients(channel) => (Some(self.relay.channel_name(channel)), address),
-            Guests::Newcomers | Guests::Operators => (None, address),
+            Guests::Clients(channel) => {
+                (format!("channel {}", self.relay.channel_name(channel)), address)
+            }
+            Guests::Newcomers => ("all channels".to_owned(), format!("{address}/NAME")),
+            Guests::Operators => ("admin".to_owned(), address),
         })
     }
 

@@ -13,6 +13,7 @@ mod peer;
 mod pipe;
 mod recordings;
 mod reload;
+mod returning;
 mod securing;
 mod session;
 mod simulation;
