@@ -65,7 +65,6 @@ const SOURCES: &[Column] = &[
     ("DROPPED", "dropped_messages", plain),
     ("CONNECTS", "connects", plain),
     ("REDIAL", "redial_seconds", span),
-    ("REFUSED", "is_refused", plain),
     ("SUBPROTOCOL", "subprotocol", plain),
     ("URL", "url", plain),
     ("LAST ERROR", "last_error", plain),

@@ -129,10 +129,10 @@ fn numbers(seen: &[String]) -> Vec<u64> {
 }
 
 fn check(seed: u64, world: &mut World, reader: &Reader, sent: u64) {
-    let seen = world.received(reader.client);
-    let got = numbers(&seen);
-    let has_gap = seen.iter().any(|line| line.contains("\"notice\":\"gap\""));
-    let is_cut = seen.iter().any(|line| line.starts_with("close ") || line == "end");
+    let lines = world.received(reader.client);
+    let got = numbers(&lines);
+    let has_gap = lines.iter().any(|line| line.contains("\"notice\":\"gap\""));
+    let is_cut = lines.iter().any(|line| line.starts_with("close ") || line == "end");
     let context = || format!("seed {seed}, {:?} since {:?}", reader.letter, reader.since);
     assert!(got.is_sorted_by(|a, b| a < b), "{}: {got:?}", context());
     let begin = match reader.since {
