@@ -81,6 +81,7 @@ def test_status_shows_sources_and_channels(world, relay, source, veylor):
             "DROPPED": "0",
             "CONNECTS": "1",
             "REDIAL": "",
+            "SUBPROTOCOL": "",
             "URL": source.url,
             "LAST ERROR": "",
         }
