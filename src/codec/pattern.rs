@@ -137,7 +137,8 @@ impl<'de> Visitor<'de> for Walk<'_> {
         let Some((step, rest)) = self.0.split_first() else { return Ok(None) };
         let mut found = None;
         while let Some(is_it) = entries.next_key_seed(Key(step))? {
-            if is_it && found.is_none() {
+            // The last of several counts, as for most who read JSON.
+            if is_it {
                 found = entries.next_value_seed(Walk(rest))?;
             } else {
                 entries.next_value::<IgnoredAny>()?;
@@ -149,7 +150,7 @@ impl<'de> Visitor<'de> for Walk<'_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
         let Some((step, rest)) = self.0.split_first() else { return Ok(None) };
         let mut found = None;
-        if let Ok(wanted) = step.parse::<usize>() {
+        if let Some(wanted) = place(step) {
             for _ in 0..wanted {
                 if items.next_element::<IgnoredAny>()?.is_none() {
                     return Ok(None);
@@ -209,6 +210,13 @@ impl Visitor<'_> for Key<'_> {
     }
 }
 
+/// A place in a list: digits alone, and no zero in front of others (RFC 6901, section 4).
+fn place(step: &str) -> Option<usize> {
+    let is_number = step.bytes().all(|byte| byte.is_ascii_digit());
+    let is_plain = step == "0" || !step.starts_with('0');
+    step.parse().ok().filter(|_| is_number && is_plain)
+}
+
 fn contains(payload: &[u8], part: &[u8]) -> bool {
     let Some((first, _)) = part.split_first() else { return true };
     let mut rest = payload;
@@ -240,7 +248,8 @@ mod tests {
         assert_eq!(found("/a/1").as_deref(), Some("null"));
         assert_eq!(found("/q\"").as_deref(), Some("é"));
         assert_eq!(found("/x~1y").as_deref(), Some("7"));
-        for nothing in ["", "/a", "/a/0", "/a/2", "/a/x", "/none", "/s/x", "/p/0", "/a/1/x"] {
+        let wrong = ["/a/2", "/a/x", "/a/+1", "/a/01", "/none", "/s/x", "/p/0", "/a/1/x"];
+        for nothing in wrong.into_iter().chain(["", "/a", "/a/0"]) {
             assert_eq!(found(nothing), None, "{nothing}");
         }
     }
@@ -254,6 +263,14 @@ mod tests {
         assert_eq!(written("/a"), Some(r#"[{"b":true},null]"#));
         assert_eq!(written(""), Some(TRADE));
         assert_eq!(written("/none"), None);
+    }
+
+    #[test]
+    fn last_of_several_keys_counts() {
+        let pointer = Pointer::parse("/a/b").unwrap();
+        let find = |text: &'static str| pointer.find(text.as_bytes());
+        assert_eq!(find(r#"{"a":{"b":1},"a":{"b":2}}"#).as_deref(), Some("2"));
+        assert_eq!(find(r#"{"a":{"b":1},"a":3}"#), None);
     }
 
     #[test]

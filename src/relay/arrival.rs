@@ -107,10 +107,12 @@ impl<S: Socket> Relay<S> {
         channel.join(key, conn, entrance);
         let is_welcome = conn.renew(&channel.settings);
         let label = conn.label(&channel.settings.name);
-        match &entrance.filter {
-            None => log::info!("client {label}: connected"),
-            Some(filter) => log::info!("client {label}: connected, wants {filter}"),
-        }
+        let form = match entrance.wire {
+            Wire::WebSocket | Wire::Prefixed | Wire::Lines => String::new(),
+            wire @ (Wire::Numbered | Wire::Sse | Wire::Ndjson) => format!(", {}", wire.name()),
+        };
+        let part = entrance.filter.as_ref().map(|filter| format!(", wants {filter}"));
+        log::info!("client {label}: connected{form}{}", part.unwrap_or_default());
         self.queue(key);
         self.schedule(key, now + PING_INTERVAL);
         if !is_welcome {
