@@ -212,7 +212,8 @@ fn agree(
         let reason = format!("pages of {origin:?} may not connect unless allowed_origins names it");
         return Err((403, reason.into()));
     }
-    if is_stream && origin.is_none() && is_rebound(policy, headers, host) {
+    // Where a secret is asked for, such a page has none to show.
+    if is_stream && origin.is_none() && policy.auth.is_open() && is_rebound(policy, headers, host) {
         let reason = "pages may not connect by this name unless allowed_origins names its origin";
         return Err((403, reason.into()));
     }
@@ -246,9 +247,14 @@ fn handshake_key<'h>(request: &Request<'h, '_>) -> Result<&'h [u8], Refusal> {
 }
 
 /// Whether a browser's page asks by a name that may have been made to point here after it was
-/// loaded. A handshake of its own origin shows that origin, a plain request does not.
+/// loaded. A handshake of its own origin shows that origin, a plain request does not. Only where
+/// the name is trusted (TLS, a loopback name) do browsers say which site asks; a page cannot keep
+/// them from saying which languages they like.
 fn is_rebound(policy: &Policy, headers: &[Header<'_>], host: &[u8]) -> bool {
-    let by_page = header(headers, "Sec-Fetch-Site").is_some_and(|site| site != b"none");
+    let by_page = match header(headers, "Sec-Fetch-Site") {
+        Some(site) => site != b"none",
+        None => header(headers, "Accept-Language").is_some(),
+    };
     let host = std::str::from_utf8(host).unwrap_or_default();
     let is_named = |allowed: &String| {
         let rest = allowed.split_once("://").map(|(_, rest)| rest);
@@ -487,6 +493,8 @@ mod tests {
         assert!(is_opened(&policy, &rebound.replace("h:1", "localhost:1")));
         assert!(is_opened(&policy, &rebound.replace("h:1", "desk.example")));
         assert!(is_opened(&policy, &request("Sec-Fetch-Site: none\r\n")), "an address bar");
+        // What a browser says whose page came by a name and without TLS; a page may empty it.
+        assert!(!is_opened(&policy, &request("Accept-Language: \r\n")));
     }
 
     #[test]
