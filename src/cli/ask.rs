@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::Failure;
 use super::door::Socket;
 use crate::codec::request::MAX_BODY_BYTES;
+use crate::net::url::percent_encoded;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Show {
@@ -85,6 +86,7 @@ const CLIENTS: &[Column] = &[
     ("ID", "id", plain),
     ("CHANNEL", "channel", plain),
     ("WIRE", "wire", plain),
+    ("WANTS", "filter", plain),
     ("PEER", "peer", plain),
     ("NAME", "name", plain),
     ("FOR", "connected_seconds", span),
@@ -160,16 +162,6 @@ fn client_number(text: &str) -> Result<u64, String> {
 /// Where the door has something of a source.
 pub(super) fn source_path(name: &str, what: &str) -> String {
     format!("/api/sources/{}/{what}", percent_encoded(name))
-}
-
-/// A name as a step of a path (RFC 3986, section 2).
-fn percent_encoded(name: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    let encoded = name.bytes().map(|byte| match byte {
-        byte if is_plain(byte) => char::from(byte).to_string(),
-        byte => format!("%{byte:02X}"),
-    });
-    encoded.collect()
 }
 
 /// A value as it is; what is not there as nothing.

@@ -216,6 +216,15 @@ pub fn percent_decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// A name as a step of a path (RFC 3986, section 3.3).
+pub fn percent_encoded(name: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let encoded = |byte| {
+        if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
+    };
+    name.bytes().map(encoded).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,6 +274,12 @@ mod tests {
         assert_eq!(url.credentials(), Some("al@ice:s:cret"));
         assert_eq!(url.to_string(), "ws://example.com:81/x?…");
         assert_eq!(format!("{url:?}"), "WsUrl(ws://example.com:81/x?…)");
+    }
+
+    #[test]
+    fn name_as_a_step_of_a_path_is_what_it_was() {
+        assert_eq!(percent_encoded("btc usd/é"), "btc%20usd%2F%C3%A9");
+        assert_eq!(percent_decoded(&percent_encoded("a%b c~")), "a%b c~");
     }
 
     #[test]

@@ -12,7 +12,11 @@ use crate::codec::entrance::Entrance;
 use crate::codec::ws::{Asked, Closed};
 use crate::codec::{Gate, Wire};
 use crate::net::stream::Socket;
+use crate::net::url::percent_encoded;
 use crate::reactor::table::Key;
+
+/// Characters of a name that a newcomer asks for that are shown.
+const MAX_SHOWN_CHARS: usize = 80;
 
 impl<S: Socket> Relay<S> {
     /// Answers a client's request.
@@ -36,8 +40,9 @@ impl<S: Socket> Relay<S> {
             !channel.is_removed && channel.settings.name == entrance.channel
         };
         let Some(id) = self.channels.iter().position(is_it).map(ChannelId) else {
-            self.refuse(key, 404, "there is no such channel; / lists those there are", now);
-            return;
+            let shown: String = entrance.channel.chars().take(MAX_SHOWN_CHARS).collect();
+            let reason = format!("there is no channel {shown:?}; / lists those there are");
+            return self.refuse(key, 404, &reason, now);
         };
         let Some(conn) = self.conns.get_mut(key) else { return };
         let channel = &mut self.channels[id.0];
@@ -77,8 +82,11 @@ impl<S: Socket> Relay<S> {
         });
         let answered = conn.codec.answer(head, entrance, &channel.policy, closed, &mut conn.outbox);
         if let Err(error) = answered {
-            self.misbehaved(key, &error, now);
-            return;
+            if closed == Some(Closed::Filters) {
+                // That is ours to change, and not the client's fault.
+                self.part(key, Reason::Refused, &error, now);
+            }
+            return self.misbehaved(key, &error, now);
         }
         if has_gap && conn.codec.has_pings() {
             // Close codes are for those who are let in; it gets no message.
@@ -109,10 +117,12 @@ impl<S: Socket> Relay<S> {
         let label = conn.label(&channel.settings.name);
         let form = match entrance.wire {
             Wire::WebSocket | Wire::Prefixed | Wire::Lines => String::new(),
-            wire @ (Wire::Numbered | Wire::Sse | Wire::Ndjson) => format!(", {}", wire.name()),
+            Wire::Numbered | Wire::Sse | Wire::Ndjson => format!(" ({})", entrance.wire.name()),
         };
-        let part = entrance.filter.as_ref().map(|filter| format!(", wants {filter}"));
-        log::info!("client {label}: connected{form}{}", part.unwrap_or_default());
+        match &entrance.filter {
+            None => log::info!("client {label}: connected{form}"),
+            Some(filter) => log::info!("client {label}: connected{form}, wants {filter}"),
+        }
         self.queue(key);
         self.schedule(key, now + PING_INTERVAL);
         if !is_welcome {
@@ -154,13 +164,4 @@ impl<S: Socket> Relay<S> {
         let error = conn.codec.refuse(status, reason, &mut conn.outbox);
         self.misbehaved(key, &error, now);
     }
-}
-
-/// A name as a step of a path (RFC 3986, section 3.3).
-fn percent_encoded(name: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    let encoded = |byte| {
-        if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
-    };
-    name.bytes().map(encoded).collect()
 }
