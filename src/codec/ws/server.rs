@@ -28,13 +28,15 @@ const RETRY_LINE: &str = "retry: 2000\n\n";
 
 /// What a browser or a passer-by reads who opens the port in the address bar.
 const FRIENDLY_PAGE: &str = "\
-This is a Veylor endpoint. It speaks WebSocket, not plain HTTP.
-
-Connect a WebSocket client to this very address, with ws:// in front (wss:// if it came over
-https://), for example
+This is a Veylor endpoint. Connect a WebSocket client to this very address, with ws:// in front
+(wss:// if it came over https://), for example
 
     python -m websockets ws://HOST:PORT/
     new WebSocket(\"ws://HOST:PORT/\")
+
+Over plain HTTP it gives server-sent events with /sse behind the address, lines of JSON with /ndjson:
+
+    curl -N http://HOST:PORT/sse
 ";
 
 /// Whom an endpoint lets in.
