@@ -36,8 +36,8 @@ pub(super) fn run_with_ui(settings: Settings, logging: Logging) -> Result<(), Fa
 fn opened(settings: Settings, logging: Logging) -> Result<Daemon, Failure> {
     announce(&settings);
     let mut daemon = Daemon::new(settings, logging).map_err(Failure::Daemon)?;
-    for (guests, address) in daemon.addresses() {
-        log::info!("{guests}: listening at {address}");
+    for (what, address) in daemon.addresses() {
+        log::info!("{what}: listening at {address}");
     }
     daemon.confine();
     Ok(daemon)

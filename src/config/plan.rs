@@ -8,6 +8,7 @@ pub use super::value::rounded_size;
 use crate::codec::Gate;
 use crate::codec::request::MAX_BODY_BYTES;
 use crate::net::listener::Address;
+use crate::net::url::percent_encoded;
 use crate::relay::greeting::{MAX_LAST_VALUE_BYTES, MAX_PROLOGUE_BYTES};
 use crate::relay::record::MAX_UNWRITTEN_BYTES;
 use crate::relay::session::MAX_OVERTURE_BYTES;
@@ -185,7 +186,7 @@ fn endpoint_line(endpoint: &Endpoint, channel: &ChannelSettings) -> String {
     let has_processes = !admission.users.is_empty() || !admission.groups.is_empty();
     let parts = [
         Some(match endpoint.guests {
-            Guests::Newcomers => format!("{endpoint}/{}", channel.name),
+            Guests::Newcomers => format!("{endpoint}/{}", percent_encoded(&channel.name)),
             Guests::Clients(_) | Guests::Operators => endpoint.to_string(),
         }),
         mode.map(|mode| format!("mode {mode:04o}")),
@@ -302,7 +303,7 @@ fn client_shares(settings: &Settings, endpoint: &Endpoint) -> Vec<Share> {
         }
         Guests::Newcomers => {
             let of_channel = |channel: &ChannelSettings| {
-                let (clients, name) = (channel.max_clients, &channel.name);
+                let (clients, name) = (channel.max_clients, percent_encoded(&channel.name));
                 let what = format!("{clients} clients of {endpoint}/{name}");
                 share(clients, what, worst_client_bytes(channel))
             };

@@ -9,7 +9,7 @@ use super::admin::{Access, Tap};
 use crate::codec::request::{Request, Response};
 use crate::codec::{Kind, Message};
 use crate::config::settings::Guests;
-use crate::net::url::percent_decoded;
+use crate::net::url::{percent_decoded, percent_encoded};
 use crate::observe::page::{CONTENT_SECURITY_POLICY, PAGE};
 use crate::observe::process::{process, unix_time};
 use crate::observe::prometheus;
@@ -109,10 +109,8 @@ impl Daemon {
 
     fn endpoints_of(&self, name: &str) -> Vec<String> {
         let address = |(guests, address): (Guests, String)| match guests {
-            Guests::Clients(channel) => {
-                (self.relay.channel_name(channel) == name).then_some(address)
-            }
-            Guests::Newcomers => Some(format!("{address}/{name}")),
+            Guests::Clients(id) => (self.relay.channel_name(id) == name).then_some(address),
+            Guests::Newcomers => Some(format!("{address}/{}", percent_encoded(name))),
             Guests::Operators => None,
         };
         self.listening.addresses().filter_map(address).collect()

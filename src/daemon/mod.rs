@@ -157,14 +157,11 @@ impl Daemon {
         self.mailbox.post()
     }
 
-    /// Each open socket: for whom it is, as the log says it, and its address for people to
-    /// connect to.
+    /// What each open socket is for, and its address, for people to connect to.
     pub fn addresses(&self) -> impl Iterator<Item = (String, String)> {
         self.listening.addresses().map(|(guests, address)| match guests {
-            Guests::Clients(channel) => {
-                (format!("channel {}", self.relay.channel_name(channel)), address)
-            }
-            Guests::Newcomers => ("all channels".to_owned(), format!("{address}/NAME")),
+            Guests::Clients(id) => (format!("channel {}", self.relay.channel_name(id)), address),
+            Guests::Newcomers => ("all channels".to_owned(), address),
             Guests::Operators => ("admin".to_owned(), address),
         })
     }
