@@ -16,7 +16,7 @@ pub const PAGE: &str = "\
 /// The header `Content-Security-Policy` that the page is to be served with: its own script, its
 /// own style, its own door, and nothing else.
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; \
-     script-src 'sha256-c8LI5fBQmSDJraHfayv2pzamBk0jIsic+arhijwnqtQ='; \
+     script-src 'sha256-tdQBmRhoENT8JUBMmLhoDvkKvw3ELMyJ97QH2JokZWc='; \
      style-src 'sha256-V1uQBKhWw91uT33I4lYgTQLr/mFfeg39LJ0Xkur+1Ck='; \
      connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 

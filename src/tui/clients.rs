@@ -1,6 +1,7 @@
 //! The clients in their order: those that pass the filter, and the one that is selected.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 
 use super::text;
 use crate::observe::snapshot::Snapshot;
@@ -110,8 +111,9 @@ impl ClientList {
                 part(stats.lag_messages, backlog.max_messages)
                     .max(part(stats.lag_bytes, backlog.max_bytes))
             });
-            // Who it is says more than what it is.
-            let names = [stats.name.take(), stats.user_agent.take()].map(Option::unwrap_or_default);
+            // Who it is, and which part it wants, say more than what it is.
+            let names = [stats.name.take(), stats.filter.take(), stats.user_agent.take()];
+            let names: Vec<_> = names.into_iter().flatten().collect();
             stats.user_agent = Some(text::clean(names.join(" ").trim()));
             stats.peer = text::clean(&stats.peer);
             rows.push(Row { pace: pace(&stats, fill), stats });
@@ -188,11 +190,14 @@ impl ClientList {
     }
 }
 
-/// What a wire is called in the list.
-pub(super) fn kind(wire: &str) -> &str {
-    match wire {
+/// What a client's wire is called in the list.
+pub(super) fn kind(client: &ClientStats) -> &str {
+    match &*client.wire {
         "websocket" => "ws",
-        "prefixed" => "unix",
+        "numbered" => "ws seq",
+        // Lengths are spoken over TCP, too.
+        "prefixed" if client.peer.parse::<SocketAddr>().is_err() => "unix",
+        "prefixed" | "lines" => "tcp",
         other => other,
     }
 }
@@ -230,7 +235,7 @@ fn sort(rows: &mut [Row], order: Order) {
 
 fn matches(client: &ClientStats, filter: &str) -> bool {
     let agent = client.user_agent.as_deref().unwrap_or_default();
-    let fields = [&client.channel, kind(&client.wire), &client.wire, &client.peer, agent];
+    let fields = [&client.channel, kind(client), &client.wire, &client.peer, agent];
     client.id.to_string() == filter
         || fields.iter().any(|field| field.to_lowercase().contains(filter))
 }
@@ -316,7 +321,11 @@ mod tests {
     fn filter_finds_part_of_any_name() {
         let mut list = list(&[
             ClientStats { user_agent: Some("Mozilla/5.0".to_owned()), ..client(1, "trades", 0) },
-            ClientStats { wire: "prefixed".to_owned(), ..client(21, "quotes", 0) },
+            ClientStats {
+                wire: "prefixed".to_owned(),
+                peer: "pid 8 uid 0".to_owned(),
+                ..client(21, "quotes", 0)
+            },
         ]);
         for (filter, found) in
             [("mozilla", 1), ("QUO", 21), ("unix", 21), ("8999", 1), ("21", 21), ("prefix", 21)]
@@ -326,6 +335,27 @@ mod tests {
         }
         list.set_filter("nobody".to_owned());
         assert!(ids(&list).is_empty());
+    }
+
+    #[test]
+    fn kind_says_where_a_client_came_in() {
+        let of = |wire: &str, peer: &str| {
+            let (wire, peer) = (wire.to_owned(), peer.to_owned());
+            kind(&ClientStats { wire, peer, ..ClientStats::default() }).to_owned()
+        };
+        assert_eq!(of("prefixed", "pid 7 uid 0"), "unix");
+        assert_eq!(of("prefixed", "[::1]:9"), "tcp");
+        assert_eq!(of("lines", "127.0.0.1:9"), "tcp");
+        assert_eq!(of("sse", "127.0.0.1:9"), "sse");
+    }
+
+    #[test]
+    fn part_that_a_client_wants_is_shown_and_found() {
+        let filter = Some("/symbol=BTC".to_owned());
+        let mut list = list(&[ClientStats { filter, ..client(1, "a", 0) }, client(2, "a", 0)]);
+        assert_eq!(list.all()[0].stats.user_agent.as_deref(), Some("/symbol=BTC"));
+        list.set_filter("btc".to_owned());
+        assert_eq!(ids(&list), [1]);
     }
 
     #[test]
