@@ -85,6 +85,8 @@ pub(super) enum Goodbye {
     MaxAge,
     /// A source has not said what was waited for.
     Unanswered,
+    /// Another connection to the same source serves.
+    Superseded,
 }
 
 /// A connection and all that belongs to it alone.
@@ -200,7 +202,11 @@ pub(super) enum Flushed {
 impl Goodbye {
     pub(super) fn code(self) -> u16 {
         match self {
-            Self::Reconfigured | Self::Operator | Self::MaxAge | Self::Unanswered => 1000,
+            Self::Reconfigured
+            | Self::Operator
+            | Self::MaxAge
+            | Self::Unanswered
+            | Self::Superseded => 1000,
             Self::ShuttingDown | Self::EndpointRemoved => 1001,
             Self::Unwelcome => POLICY_VIOLATION,
             Self::SourceLost => 1012,
@@ -219,6 +225,7 @@ impl Goodbye {
             Self::Gap => "gap: what came after that message is not kept any more",
             Self::MaxAge => "the connection has reached its age",
             Self::Unanswered => "what was waited for did not come",
+            Self::Superseded => "another connection serves",
         }
     }
 }

@@ -306,20 +306,25 @@ impl<S: Socket> Relay<S> {
         if self.ending.is_some() {
             return;
         }
+        self.note_failure(id);
         let source = &mut self.sources[id.0];
-        let name = source.settings.name.clone();
+        let (name, is_leg) = (source.label().to_owned(), source.place.is_some());
         source.last_error = Some(what.to_string());
         if let Some(wait) = source.fail(verdict, now) {
             source.enter(State::Waiting(now + wait), now);
             // The first of a row is news, also to who does not want to hear of each attempt.
-            let level = if source.backoff.failures() <= 1 { Level::Warn } else { Level::Info };
+            // Of a feed, it is news that no leg is left.
+            let is_news = source.backoff.failures() <= 1 && !is_leg;
+            let level = if is_news { Level::Warn } else { Level::Info };
             log::log!(level, "source {name}: {what}, redial in {}", Seconds(wait));
         } else {
             source.enter(State::GivenUp, now);
             let attempts = source.settings.reconnect_max_attempts;
-            log::error!("source {name}: {what}, given up after {attempts} attempts");
+            let level = if is_leg { Level::Warn } else { Level::Error };
+            log::log!(level, "source {name}: {what}, given up after {attempts} attempts");
         }
         self.release_waiting(id);
+        self.steer_feeds(now);
         self.end_if_all_gave_up(now);
     }
 
@@ -340,7 +345,9 @@ impl<S: Socket> Relay<S> {
     /// Ends when no source is left that could come back.
     pub(super) fn end_if_all_gave_up(&mut self, now: Instant) {
         let mut present = self.sources.iter().filter(|source| !source.is_removed()).peekable();
-        let is_over = |source: &Source| matches!(source.state, State::GivenUp | State::Ended);
+        // What a feed does not want it will not want when the others have given up.
+        let is_over =
+            |source: &Source| matches!(source.state, State::GivenUp | State::Ended | State::Idle);
         if self.ending.is_some() || present.peek().is_none() || !present.all(is_over) {
             self.played_since = None;
         } else if self.sources.iter().all(|source| source.state != State::GivenUp) {
@@ -355,8 +362,10 @@ impl<S: Socket> Relay<S> {
     pub(super) fn tell_clients_of_loss(&mut self, id: SourceId, now: Instant) {
         for n in 0..self.sources[id.0].channels.len() {
             let channel = &self.channels[self.sources[id.0].channels[n].0];
-            let is_up =
-                |other: &SourceId| *other != id && self.sources[other.0].open_key().is_some();
+            let is_up = |other: &SourceId| {
+                let key = self.sources[other.0].open_key();
+                *other != id && key.is_some_and(|key| self.is_ready(key))
+            };
             let shall_close = channel.settings.on_source_loss == OnSourceLoss::Close;
             if shall_close && !channel.settings.sources.iter().any(is_up) {
                 let clients: Vec<_> = channel.clients().collect();

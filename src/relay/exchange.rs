@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::backoff::Verdict;
 use super::conn::{Conn, Role, Stage, Wait};
+use super::legs::Sifted;
 use super::settings::{ChannelId, SourceId};
 use super::source::{Held, State};
 use super::tap::Way;
@@ -214,8 +215,13 @@ impl<S: Socket> Relay<S> {
         }
     }
 
-    /// Whether a source is not read because a channel of its is full.
+    /// Whether a source is not read because a channel of its is full, or for another leg's sake.
     pub(super) fn is_paused(&self, id: SourceId) -> bool {
+        self.is_held_back(id) || self.is_early(id)
+    }
+
+    /// The same, other legs of its feed aside.
+    pub(super) fn is_held_back(&self, id: SourceId) -> bool {
         let source = &self.sources[id.0];
         let is_full = |channel: &ChannelId| self.channels[channel.0].pause.is_some();
         source.held.is_some() || source.channels.iter().any(is_full)
@@ -256,7 +262,8 @@ impl<S: Socket> Relay<S> {
             let is_full = owed > 0 && owed >= self.max_forward_bytes(*id);
             is_full || !self.is_ready(key)
         };
-        let congested = settings.sources.iter().copied().find(is_congested);
+        let is_meant = |id: &SourceId| self.is_spoken_to(*id) && is_congested(id);
+        let congested = settings.sources.iter().copied().find(is_meant);
         let Some(source) = congested.filter(|_| !settings.read_only) else { return false };
         let Some(conn) = self.conns.get_mut(key) else { return true };
         if conn.wait.replace(Wait::Source) != Some(Wait::Source) {
@@ -328,20 +335,34 @@ impl<S: Socket> Relay<S> {
         source.enter(State::Open { key, since: now }, now);
         source.tally.connects += 1;
         source.carrier = Some(key);
-        for channel in &source.channels {
-            self.channels[channel.0].begin(id, now);
-        }
         source.verdict = Verdict::None;
         let chosen = conn.codec.subprotocol().map(|chosen| format!(", subprotocol {chosen}"));
         let chosen = chosen.unwrap_or_default();
+        self.begin_prologue(id, now);
         self.schedule(key, now + PING_INTERVAL);
         let is_ready = self.has_nothing_to_say(key);
         self.note_opened(id, &format_args!("{peer}{chosen}"), is_ready, now);
         self.begin_session(key, id, now);
     }
 
+    /// Keeps for new clients how the source begins, anew. A leg that comes while another of its feed is
+    /// open begins nothing: its messages go on with theirs.
+    fn begin_prologue(&mut self, id: SourceId, now: Instant) {
+        if self.has_open_sibling(id) {
+            return;
+        }
+        let head = self.head(id);
+        for channel in &self.sources[id.0].channels {
+            self.channels[channel.0].begin(head, now);
+        }
+    }
+
     /// Says in the log that a source is there. One that is not ready is down for clients still.
     fn note_opened(&mut self, id: SourceId, place: &dyn Display, is_ready: bool, now: Instant) {
+        if self.sources[id.0].place.is_some() {
+            log::info!("source {}: connected ({place})", self.sources[id.0].label());
+            return self.ledgers.note_opening(self.head(id));
+        }
         let source = &mut self.sources[id.0];
         let name = &source.settings.name;
         let down_since = if is_ready { source.down_since.take() } else { None };
@@ -363,19 +384,23 @@ impl<S: Socket> Relay<S> {
         self.ledgers.note_opening(id);
     }
 
-    /// Broadcasts a source's message, or holds it until there is room.
+    /// A source has sent a message.
     fn received(&mut self, key: Key, id: SourceId, message: Message<'_>, now: Instant) {
-        let source = &mut self.sources[id.0];
-        source.has_delivered = true;
-        source.tally.received_messages += 1;
-        let bytes = message.payload.len() as u64;
-        source.tally.received_bytes += bytes;
-        source.tally.largest_bytes = source.tally.largest_bytes.max(bytes);
-        self.tap.note(id, Way::Received, message);
-        self.ledgers.note(id, message);
-        if !self.converse(key, id, message, now) {
-            return;
+        self.sources[id.0].has_delivered = true;
+        let sifted = self.sift(key, id, message, now);
+        if sifted == Sifted::News {
+            self.take_in(id, message);
         }
+        let is_meant = self.converse(key, id, message, now);
+        match sifted {
+            Sifted::News if is_meant => self.deliver(id, message, now),
+            Sifted::Early if !is_meant => self.forget_early(id, now),
+            Sifted::News | Sifted::Copy | Sifted::Early => {}
+        }
+    }
+
+    /// Broadcasts a message, or holds it until there is room.
+    pub(super) fn deliver(&mut self, id: SourceId, message: Message<'_>, now: Instant) {
         self.prepare(id, message);
         if self.make_room(id, message, now) {
             self.broadcast(id, message, now);
@@ -393,8 +418,9 @@ impl<S: Socket> Relay<S> {
 
     /// Broadcasts the message that was prepared.
     pub(super) fn broadcast(&mut self, id: SourceId, message: Message<'_>, now: Instant) {
+        let head = self.head(id);
         for channel in &self.sources[id.0].channels {
-            self.channels[channel.0].push(id, message, now);
+            self.channels[channel.0].push(head, message, now);
         }
     }
 
@@ -411,11 +437,14 @@ impl<S: Socket> Relay<S> {
         }
         for source in 0..self.channels[id.0].settings.sources.len() {
             let source = self.channels[id.0].settings.sources[source];
-            self.forward_to(source, message);
+            if self.is_spoken_to(source) {
+                self.forward_to(source, message);
+            }
         }
     }
 
     pub(super) fn forward_to(&mut self, id: SourceId, message: Message<'_>) {
+        let head = self.head(id);
         let source = &mut self.sources[id.0];
         let open = source.open_key().and_then(|key| Some((key, self.conns.get_mut(key)?)));
         let Some((key, conn)) = open else {
@@ -433,7 +462,7 @@ impl<S: Socket> Relay<S> {
         }
         source.tally.forwarded_messages += 1;
         source.tally.forwarded_bytes += message.payload.len() as u64;
-        self.tap.note(id, Way::Forwarded, message);
+        self.tap.note(head, Way::Forwarded, message);
         conn.codec.send(message, &mut conn.outbox);
         source.unsent.push_back(conn.tally.sent_bytes + conn.outbox.len() as u64);
         self.queue(key);

@@ -27,6 +27,7 @@ impl<S: Socket> Relay<S> {
                 self.dial(id, now);
             }
         }
+        self.steer_feeds(now);
         if self.ending.is_some_and(|ending| ending.until <= now) {
             self.give_up_on_everyone();
         }
@@ -37,7 +38,7 @@ impl<S: Socket> Relay<S> {
         self.condemned.extend(self.conns.keys());
         for source in &mut self.sources {
             if source.held.take().is_some() {
-                log::warn!("source {}: its last message reached nobody", source.settings.name);
+                log::warn!("source {}: its last message reached nobody", source.label());
             }
         }
     }

@@ -4,7 +4,8 @@
 //! writes, [`Relay::reap`] alone lets connections go. The files follow a connection's life: `mod`
 //! opens it, `exchange` reads it, `flush` writes to it, `expiry` watches its deadlines, `slow` is
 //! about those who do not keep up, `departure` ends it; `reload` changes who is there at all.
-//! `session` is what we say to a source ourselves, `script` what that shall be.
+//! `session` is what we say to a source ourselves, `script` what that shall be. `feed`, `legs` and
+//! `dedup` make one source of several connections.
 
 mod arrival;
 pub mod backlog;
@@ -12,13 +13,17 @@ pub mod backoff;
 mod channel;
 mod conn;
 mod crowd;
+mod dedup;
 mod departure;
 mod exchange;
 mod expiry;
 mod farewell;
+pub mod feed;
 mod flush;
 pub mod greeting;
 mod history;
+mod leg_stats;
+mod legs;
 mod progress;
 pub mod record;
 pub mod reload;
@@ -41,6 +46,7 @@ use self::backoff::Verdict;
 use self::channel::Channel;
 use self::conn::{Conn, Goodbye, Paces, Patience, Stage, Tally};
 pub use self::conn::{Peer, Role};
+use self::feed::Feed;
 use self::progress::Session;
 pub use self::replay::LAST_WAIT;
 use self::script::Script;
@@ -111,6 +117,8 @@ pub struct Relay<S> {
     conns: Table<Conn<S>>,
     channels: Vec<Channel>,
     sources: Vec<Source>,
+    /// Sources that have several connections.
+    feeds: Vec<Feed>,
     timers: Timers,
     /// When clients that have sent too much may be read on.
     paced: Timers,
@@ -172,6 +180,7 @@ impl<S: Socket> Relay<S> {
             conns: Table::new(),
             channels: channels.into_iter().map(|channel| Channel::new(channel, 0)).collect(),
             sources,
+            feeds: Vec::new(),
             timers: Timers::default(),
             paced: Timers::default(),
             sessions: Timers::default(),
@@ -191,9 +200,7 @@ impl<S: Socket> Relay<S> {
             played_since: None,
             ending: None,
         };
-        for id in (0..relay.sources.len()).map(SourceId) {
-            relay.commands.push_back(Command::Dial(id));
-        }
+        relay.begin_feeds();
         relay
     }
 
@@ -309,7 +316,8 @@ impl<S: Socket> Relay<S> {
         let timers =
             [&self.timers, &self.paced, &self.sessions].into_iter().filter_map(Timers::next);
         let last_wait = self.last_wait_ends_at();
-        redials.chain(patience).chain(ending).chain(last_wait).chain(timers).min()
+        let feeds = self.next_look_at_feeds();
+        redials.chain(patience).chain(ending).chain(last_wait).chain(feeds).chain(timers).min()
     }
 
     /// Bytes that sources have sent since they were last taken note of.
@@ -369,7 +377,7 @@ impl<S: Socket> Relay<S> {
     /// Says in the log what has passed through each source.
     pub fn log_tallies(&self) {
         for source in self.sources.iter().filter(|source| !source.is_removed()) {
-            log::info!("source {}: {} in all", source.settings.name, source.tally);
+            log::info!("source {}: {} in all", source.label(), source.tally);
         }
     }
 
@@ -463,6 +471,7 @@ impl<S: Socket> Relay<S> {
 
     fn dial(&mut self, id: SourceId, now: Instant) {
         self.played_since = None;
+        self.begin_leg(id);
         self.sources[id.0].enter(State::Dialing, now);
         self.commands.push_back(Command::Dial(id));
     }

@@ -23,6 +23,8 @@ pub(super) struct Session {
     /// Since when the source is not read, if it is not.
     pub(super) held_since: Option<Instant>,
     pub(super) is_failed_reply_told: bool,
+    /// Its age was noticed already, and it goes on until another takes its place.
+    pub(super) is_aged: bool,
     /// The entry in the timers that counts.
     pub(super) look_at: Option<Instant>,
 }
@@ -63,6 +65,7 @@ impl Session {
             next_beat: None,
             held_since: None,
             is_failed_reply_told: false,
+            is_aged: false,
             look_at: None,
         }
     }
@@ -83,7 +86,7 @@ impl Session {
         let is_read = self.held_since.is_none();
         let wait = self.stage.until().filter(|_| is_read);
         let idle = settings.idle_timeout.filter(|_| is_read).map(|time| self.last_message + time);
-        let may_retire = is_read && self.is_ready();
+        let may_retire = is_read && self.is_ready() && !self.is_aged;
         let age = settings.max_age.filter(|_| may_retire).map(|time| self.opened_at + time);
         let deadlines =
             [(wait, Due::Wait), (idle, Due::Idle), (age, Due::Age), (self.next_beat, Due::Beat)];

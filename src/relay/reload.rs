@@ -76,6 +76,7 @@ impl<S: Socket> Relay<S> {
         for id in removed {
             self.remove_source(id, now);
         }
+        self.regroup(now);
         for id in redials {
             self.redial(id, now);
         }
@@ -153,11 +154,11 @@ impl<S: Socket> Relay<S> {
         match self.sources.get_mut(id.0) {
             None => {
                 self.sources.push(Source::new(settings, fed, seed));
-                self.dial(id, now);
+                self.begin_source(id, now);
             }
             Some(source) if source.is_removed() => {
                 *source = Source::new(settings, fed, seed);
-                self.dial(id, now);
+                self.begin_source(id, now);
             }
             Some(source) => {
                 source.channels = fed;
@@ -166,6 +167,15 @@ impl<S: Socket> Relay<S> {
                     self.limit_source(id, now);
                 }
             }
+        }
+    }
+
+    /// Dials a source that is new. Whether a leg is dialled is its feed's choice.
+    fn begin_source(&mut self, id: SourceId, now: Instant) {
+        if self.sources[id.0].settings.leg.is_some() {
+            self.sources[id.0].enter(State::Idle, now);
+        } else {
+            self.dial(id, now);
         }
     }
 
@@ -221,10 +231,10 @@ impl<S: Socket> Relay<S> {
                 self.dial(id, now);
             }
             State::Opening(key) | State::Open { key, .. } => {
-                log::info!("source {}: disconnected, to be dialled anew", source.settings.name);
+                log::info!("source {}: disconnected, to be dialled anew", source.label());
                 self.replace(id, key, Goodbye::Reconfigured, now);
             }
-            State::Removed => {}
+            State::Idle | State::Removed => {}
         }
     }
 
@@ -246,7 +256,7 @@ impl<S: Socket> Relay<S> {
             return;
         }
         let key = source.key();
-        log::info!("source {}: removed, {} in all", source.settings.name, source.tally);
+        log::info!("source {}: removed, {} in all", source.label(), source.tally);
         source.enter(State::Removed, now);
         source.held = None;
         if let Some(key) = key {
@@ -257,7 +267,13 @@ impl<S: Socket> Relay<S> {
     }
 
     /// Says goodbye on a connection that its source has parted with.
-    fn see_off_source(&mut self, id: SourceId, key: Key, goodbye: Goodbye, now: Instant) {
+    pub(super) fn see_off_source(
+        &mut self,
+        id: SourceId,
+        key: Key,
+        goodbye: Goodbye,
+        now: Instant,
+    ) {
         self.sources[id.0].leaving = Some(key);
         self.sources[id.0].has_delivered = false;
         match self.conns.get(key).map(|conn| conn.stage) {

@@ -130,6 +130,7 @@ impl<S: Socket> Relay<S> {
             (Some(since), false) => {
                 session.held_since = None;
                 session.put_off(now.saturating_duration_since(since));
+                self.put_off_copies(id, since, now);
                 self.schedule_session(key, id);
             }
             (None, false) | (Some(_), true) => {}
@@ -206,9 +207,14 @@ impl<S: Socket> Relay<S> {
         }
     }
 
-    /// A connection has reached its `max_age`: another takes its place, and that is no failure. To
-    /// open the next one before this one closes, begin here.
+    /// A connection has reached its `max_age`: another takes its place, and that is no failure.
     fn retire(&mut self, key: Key, id: SourceId, now: Instant) {
+        if self.age_leg(id) {
+            if let Some(session) = self.session_mut(key) {
+                session.is_aged = true;
+            }
+            return self.schedule_session(key, id);
+        }
         let name = &self.sources[id.0].settings.name;
         log::info!("source {name}: max_age is reached, to be dialled anew");
         self.replace(id, key, Goodbye::MaxAge, now);
@@ -243,7 +249,7 @@ impl<S: Socket> Relay<S> {
         if let Some(answer) = reply.answer.to(message.payload) {
             self.say(key, id, &answer);
         } else if !std::mem::replace(&mut session.is_failed_reply_told, true) {
-            let (name, number) = (&self.sources[id.0].settings.name, number + 1);
+            let (name, number) = (self.sources[id.0].label(), number + 1);
             log::warn!(
                 "source {name}: item {number} of reply_to sends nothing: what its ${{match:…}} \
                  names is not in the message, or too large"

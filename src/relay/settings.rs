@@ -163,6 +163,54 @@ pub struct SourceSettings {
     pub idle_timeout: Option<Duration>,
     /// A connection this old is closed, and another is dialled.
     pub max_age: Option<Duration>,
+    /// Its place among the connections of one feed, if there are several.
+    pub leg: Option<Leg>,
+}
+
+/// The place of a source that is one of several connections of a feed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leg {
+    /// The name of the feed. Its first leg is called so, too.
+    pub feed: String,
+    /// What it is called in the log.
+    pub label: String,
+    /// The place of its url, counted from 0. Two legs of one place take turns.
+    pub rank: usize,
+    /// How the feed's legs share the work; the same for all of them.
+    pub strategy: Strategy,
+    /// How copies of a message are known; the same for all of them.
+    pub dedup: DedupRule,
+}
+
+/// How the legs of a feed share the work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Strategy {
+    /// The first that can be reached serves.
+    #[default]
+    Failover,
+    /// All serve, and the first copy of each message counts.
+    Race,
+}
+
+/// How copies of a message are known that several legs bring.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DedupRule {
+    /// Where a message says which one it is; without it, and in a message that does not say it, all
+    /// of its bytes count.
+    pub key: Option<Pointer>,
+    /// Messages that are remembered. At most [`MAX_DEDUP_WINDOW`].
+    pub window: usize,
+}
+
+/// Urls of a feed at most; each has two legs at most.
+pub const MAX_URLS: usize = 8;
+/// Messages of a feed that are remembered at most.
+pub const MAX_DEDUP_WINDOW: usize = 50_000;
+
+impl Default for DedupRule {
+    fn default() -> Self {
+        Self { key: None, window: 10_000 }
+    }
 }
 
 /// The manual's defaults, without a name.
@@ -176,6 +224,7 @@ impl Default for SourceSettings {
             reconnect_max_attempts: 0,
             idle_timeout: None,
             max_age: None,
+            leg: None,
         }
     }
 }

@@ -255,7 +255,7 @@ impl<S: Socket> Relay<S> {
         self.broadcast(id, held.message(), now);
         let reaches = |channel: &ChannelId| self.channels[channel.0].clients().next().is_some();
         if self.ending.is_some() && !self.sources[id.0].channels.iter().any(reaches) {
-            let name = &self.sources[id.0].settings.name;
+            let name = self.sources[id.0].label();
             log::warn!("source {name}: its last message reached nobody");
         }
         if let Some(key) = self.sources[id.0].open_key() {

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::backoff::{Backoff, Verdict};
+use super::feed::Place;
 use super::settings::{ChannelId, SourceSettings};
 use crate::codec::{Kind, Location, Message};
 use crate::reactor::table::Key;
@@ -33,6 +34,8 @@ pub enum State {
     GivenUp,
     /// It is a recording and was played to its end.
     Ended,
+    /// Others of its feed serve: it is not dialled.
+    Idle,
     /// It is wanted no longer: a free place.
     Removed,
 }
@@ -72,6 +75,8 @@ pub(super) struct Source {
     pub(super) unsent: VecDeque<u64>,
     /// That connection.
     pub(super) carrier: Option<Key>,
+    /// Its feed, if it is one of several legs.
+    pub(super) place: Option<Place>,
     pub(super) tally: SourceTally,
 }
 
@@ -139,6 +144,7 @@ impl Source {
             leaving: None,
             unsent: VecDeque::new(),
             carrier: None,
+            place: None,
             tally: SourceTally::default(),
         }
     }
@@ -150,6 +156,17 @@ impl Source {
             self.state = State::Waiting(until.min(now + self.backoff.longest()));
         }
         self.settings = settings;
+    }
+
+    /// What it is called in the log.
+    pub(super) fn label(&self) -> &str {
+        self.settings.leg.as_ref().map_or(&self.settings.name, |leg| &leg.label)
+    }
+
+    /// Whether it stands for a source of the configuration: each does, but for the further legs of a
+    /// feed.
+    pub(super) fn is_head(&self) -> bool {
+        self.settings.leg.as_ref().is_none_or(|leg| leg.feed == self.settings.name)
     }
 
     /// Whether it is there at all.
@@ -168,9 +185,12 @@ impl Source {
     pub(super) fn key(&self) -> Option<Key> {
         match self.state {
             State::Opening(key) | State::Open { key, .. } => Some(key),
-            State::Dialing | State::Waiting(_) | State::GivenUp | State::Ended | State::Removed => {
-                None
-            }
+            State::Dialing
+            | State::Waiting(_)
+            | State::GivenUp
+            | State::Ended
+            | State::Idle
+            | State::Removed => None,
         }
     }
 
@@ -188,6 +208,7 @@ impl Source {
             | State::Open { .. }
             | State::GivenUp
             | State::Ended
+            | State::Idle
             | State::Removed => None,
         }
     }
@@ -201,6 +222,7 @@ impl Source {
             | State::Waiting(_)
             | State::GivenUp
             | State::Ended
+            | State::Idle
             | State::Removed => None,
         }
     }
@@ -218,7 +240,7 @@ impl Source {
             self.carrier = None;
             let unsent = self.take_unsent();
             if unsent > 0 {
-                let name = &self.settings.name;
+                let name = self.label();
                 log::warn!("source {name}: {unsent} messages of clients were unsent at the end");
             }
         }

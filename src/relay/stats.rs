@@ -65,6 +65,39 @@ pub struct SourceStats {
     /// What is written down of it, if it is recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recording: Option<RecordingStats>,
+    /// Its connections, if there may be several: what stands above is of all of them, or of the one
+    /// that serves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub legs: Vec<LegStats>,
+}
+
+/// One of several connections of a source.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LegStats {
+    /// What the log calls it.
+    pub name: String,
+    /// Its address, without user, password and query.
+    pub url: String,
+    /// As that of a source, or `standby` if others serve.
+    pub state: String,
+    /// Seconds in this state.
+    pub state_seconds: f64,
+    /// Whether clients' messages go to it.
+    pub is_serving: bool,
+    /// Seconds until the next dial, if it waits for that.
+    pub redial_seconds: Option<f64>,
+    /// Where it was reached, if it is.
+    pub peer: Option<String>,
+    /// Connections that were opened so far.
+    pub connects: u64,
+    /// Attempts and connections that failed since one proved stable.
+    pub failures: u32,
+    /// Why it was lost, or not reached, the last time.
+    pub last_error: Option<String>,
+    /// Messages that it was the first to bring.
+    pub won_messages: u64,
+    /// Messages that another connection had brought already: they were dropped.
+    pub duplicate_messages: u64,
 }
 
 /// What is written down of a source.
@@ -191,8 +224,12 @@ pub struct Census {
 impl<S: Socket> Relay<S> {
     /// Counts sources and clients.
     pub fn census(&self) -> Census {
-        let present = || self.sources.iter().filter(|source| !source.is_removed());
-        let is_open = |source: &&Source| source.open_key().is_some_and(|key| self.is_ready(key));
+        let present =
+            || self.sources.iter().filter(|source| !source.is_removed() && source.is_head());
+        let is_open = |source: &&Source| {
+            let source = self.serving(source);
+            source.open_key().is_some_and(|key| self.is_ready(key))
+        };
         Census {
             open_sources: present().filter(is_open).count(),
             sources: present().count(),
@@ -202,8 +239,13 @@ impl<S: Socket> Relay<S> {
 
     /// Every source that is there, by its place.
     pub fn source_stats(&self, now: Instant) -> Vec<SourceStats> {
-        let present = self.sources.iter().filter(|source| !source.is_removed());
-        present.map(|source| self.of_source(source, now)).collect()
+        let present = self.sources.iter().filter(|source| !source.is_removed() && source.is_head());
+        present
+            .map(|source| match source.place {
+                None => self.of_source(source, now),
+                Some(place) => self.of_feed(place, now),
+            })
+            .collect()
     }
 
     /// Every channel that is there, by its place.
@@ -218,14 +260,14 @@ impl<S: Socket> Relay<S> {
         clients.filter_map(|key| self.of_client(self.conns.get(key)?, now)).collect()
     }
 
-    fn state_name(&self, source: &Source) -> &'static str {
+    pub(super) fn state_name(&self, source: &Source) -> &'static str {
         match source.open_key() {
             Some(key) if !self.is_ready(key) => "opening",
             Some(_) | None => state_name(source.state),
         }
     }
 
-    fn of_source(&self, source: &Source, now: Instant) -> SourceStats {
+    pub(super) fn of_source(&self, source: &Source, now: Instant) -> SourceStats {
         let conn = source.key().and_then(|key| self.conns.get(key));
         let tally = &source.tally;
         SourceStats {
@@ -253,15 +295,17 @@ impl<S: Socket> Relay<S> {
             outbox_bytes: conn.map_or(0, |conn| conn.outbox.len() as u64),
             is_paused: source.held.is_some(),
             recording: None,
+            legs: Vec::new(),
         }
     }
 
     fn of_channel(&self, channel: &Channel, now: Instant) -> ChannelStats {
+        let is_head = |id: &&super::SourceId| self.sources[id.0].is_head();
         let name_of = |id: &super::SourceId| self.sources[id.0].settings.name.clone();
         let clients = channel.clients().filter_map(|key| self.conns.get(key));
         let mut stats = ChannelStats {
             name: channel.settings.name.clone(),
-            sources: channel.settings.sources.iter().map(name_of).collect(),
+            sources: channel.settings.sources.iter().filter(is_head).map(name_of).collect(),
             clients_ever: channel.clients_ever,
             is_paused: channel.pause.is_some(),
             backlogs: self.of_backlogs(channel, now),
@@ -343,7 +387,7 @@ impl fmt::Display for Census {
     }
 }
 
-fn seconds(later: Instant, earlier: Instant) -> f64 {
+pub(super) fn seconds(later: Instant, earlier: Instant) -> f64 {
     later.checked_duration_since(earlier).unwrap_or(Duration::ZERO).as_secs_f64()
 }
 
@@ -355,6 +399,7 @@ fn state_name(state: State) -> &'static str {
         State::Waiting(_) => "waiting",
         State::GivenUp => "given_up",
         State::Ended => "ended",
+        State::Idle => "standby",
         State::Removed => "removed",
     }
 }

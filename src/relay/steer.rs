@@ -25,6 +25,7 @@ impl<S: Socket> Relay<S> {
     /// Puts a message on its way to a source, as a client's would be. Says whether the source is up
     /// and takes it.
     pub fn send_to_source(&mut self, id: SourceId, message: Message<'_>) -> bool {
+        let id = self.speaker(id);
         let ready = self.sources[id.0].open_key().filter(|key| self.is_ready(*key));
         let conn = ready.and_then(|key| self.conns.get(key));
         let limit = self.max_forward_bytes(id);
@@ -42,7 +43,9 @@ impl<S: Socket> Relay<S> {
 
     /// The source of that name.
     pub fn source_named(&self, name: &str) -> Option<SourceId> {
-        let is_it = |source: &Source| source.settings.name == name && !source.is_removed();
+        let is_it = |source: &Source| {
+            source.settings.name == name && !source.is_removed() && source.is_head()
+        };
         self.sources.iter().position(is_it).map(SourceId)
     }
 }

@@ -6,6 +6,7 @@
 mod bad_input;
 mod broadcast;
 mod forms;
+mod feeds;
 mod forward;
 mod life;
 mod manners;

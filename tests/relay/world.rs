@@ -33,6 +33,8 @@ pub(crate) struct World {
     sources: Vec<Option<SourcePeer>>,
     /// Whether sources can be reached.
     pub(crate) is_up: bool,
+    /// Sources that cannot be reached though others can.
+    pub(crate) unreachable: Vec<SourceId>,
     /// When they were dialled.
     pub(crate) dials: Vec<Duration>,
     /// What sources answer instead of agreeing.
@@ -94,6 +96,11 @@ impl World {
         Self::at_rest(vec![channel], vec![source])
     }
 
+    /// A world of several channels, whose sources cannot be reached until `is_up` is set.
+    pub(crate) fn laid_out(channels: Vec<ChannelSettings>, sources: Vec<SourceSettings>) -> Self {
+        Self::at_rest(channels, sources)
+    }
+
     #[expect(clippy::disallowed_methods, reason = "an instant to count from")]
     fn at_rest(channels: Vec<ChannelSettings>, sources: Vec<SourceSettings>) -> Self {
         let start = Instant::now();
@@ -106,6 +113,7 @@ impl World {
             peers: Vec::new(),
             sources: Vec::new(),
             is_up: false,
+            unreachable: Vec::new(),
             dials: Vec::new(),
             refusal: None,
             refuses_once: false,
@@ -382,7 +390,12 @@ impl World {
 
     /// Breaks the connection to the source.
     pub(crate) fn lose_source(&mut self) {
-        self.sources[0].take().unwrap().pipe.reset();
+        self.lose(SourceId(0));
+    }
+
+    /// Breaks the connection to one of the sources.
+    pub(crate) fn lose(&mut self, source: SourceId) {
+        self.sources[source.0].take().unwrap().pipe.reset();
         self.settle();
     }
 
@@ -394,6 +407,12 @@ impl World {
     /// Whether one of the sources is connected.
     pub(crate) fn is_open(&self, source: SourceId) -> bool {
         matches!(self.relay.source_state(source), State::Open { .. })
+    }
+
+    /// Whether one of the sources is open at its own end.
+    pub(crate) fn is_connected(&self, source: SourceId) -> bool {
+        let peer = self.sources.get(source.0).and_then(Option::as_ref);
+        peer.is_some_and(|peer| peer.socket.is_some())
     }
 
     /// Changes who is there.
@@ -504,7 +523,7 @@ impl World {
             }
             Command::Dial(id) => {
                 self.dials.push(self.now - self.start);
-                if self.is_up {
+                if self.is_up && !self.unreachable.contains(&id) {
                     let (near, far) = Pipe::pair();
                     let request = ws::Request {
                         path_and_query: "/".into(),
