@@ -111,6 +111,7 @@ impl Builder<'_> {
         for (input, name) in inputs.into_iter().zip(names) {
             self.source(name, input, rebroadcasts);
         }
+        self.check_leg_names();
     }
 
     /// Resolves what a source dials with once, so that what is missing is told before the start. The
@@ -124,7 +125,7 @@ impl Builder<'_> {
             self.problems.add(input.path.key("subprotocols"), format!("{twice} is given twice"));
         }
         input.approach.check(&input.path, self.problems);
-        self.check_url(&input.path.key("url"), input.url.as_ref(), &fillings)
+        self.check_urls(input, &fillings)
     }
 
     fn check_session(&mut self, input: &SourceInput, fillings: &Fillings) {
@@ -150,7 +151,7 @@ impl Builder<'_> {
         }
     }
 
-    fn check_url(
+    pub(super) fn check_url(
         &mut self,
         path: &KeyPath,
         url: Option<&Template>,
@@ -204,10 +205,11 @@ impl Builder<'_> {
     }
 
     fn source(&mut self, name: String, mut input: SourceInput, rebroadcasts: bool) {
-        let id = SourceId(self.settings.sources.len());
+        let first = self.settings.sources.len();
+        let legs = self.legs(&name, &input);
         self.warn_of_idle_keys(&input);
         let trust = std::mem::take(&mut input.trust);
-        let trust = self.trust(&input.path, trust, input.url.as_ref());
+        let trust = self.trust(&input.path, trust, input.safest_url().as_ref());
         let (replay, record) = (self.replay(&input), self.record(&input));
         let doors = self.source_doors(&input);
         let is_heard = rebroadcasts || self.is_shared || input.record.is_some();
@@ -215,7 +217,8 @@ impl Builder<'_> {
             self.refuse_deaf_source(&input.path);
         } else if !doors.is_empty() || self.is_shared {
             let origins = input.allowed_origins;
-            let channel = self.performance.channel(&name, vec![id], input.manners);
+            let ids = (first..first + legs.len()).map(SourceId).collect();
+            let channel = self.performance.channel(&name, ids, input.manners);
             let channel = ChannelSettings {
                 allowed_origins: origins,
                 auth: input.auth,
@@ -226,22 +229,25 @@ impl Builder<'_> {
             self.check_history(&input.path, &input.latecomers);
             self.channel(input.latecomers.apply(channel), doors);
         }
-        let Some(url) = input.url else { return };
-        self.settings.sources.push(Source {
-            relay: SourceSettings {
-                idle_timeout: input.idle_timeout,
-                max_age: input.max_age,
-                ..self.performance.source(name)
-            },
-            url,
-            headers: input.headers,
-            subprotocols: input.subprotocols,
-            trust,
-            approach: input.approach,
-            session: input.session,
-            replay,
-            record,
-        });
+        for (n, (url, leg)) in legs.into_iter().enumerate() {
+            let label = leg.as_ref().filter(|_| n > 0).map(|leg| leg.label.clone());
+            self.settings.sources.push(Source {
+                relay: SourceSettings {
+                    idle_timeout: input.idle_timeout,
+                    max_age: input.max_age,
+                    leg,
+                    ..self.performance.source(label.unwrap_or_else(|| name.clone()))
+                },
+                url,
+                headers: input.headers.clone(),
+                subprotocols: input.subprotocols.clone(),
+                trust: trust.clone(),
+                approach: input.approach.clone(),
+                session: input.session.clone(),
+                replay,
+                record: record.clone().filter(|_| n == 0),
+            });
+        }
     }
 
     /// Adds the problem of a source without clients, unless it comes from another problem.

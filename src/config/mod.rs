@@ -9,6 +9,7 @@ pub mod approach;
 mod build;
 mod doors;
 pub mod error;
+mod feed;
 mod input;
 mod locate;
 mod message;
@@ -124,6 +125,7 @@ mod tests {
             input::COMMAND_KEYS,
             input::HEARTBEAT_KEYS,
             input::REPLY_KEYS,
+            input::DEDUP_KEYS,
         ];
         let has_line_for = |key: &str| {
             let begins = |line: &str| line.trim_start_matches([' ', '#', '-']).starts_with(key);
@@ -174,8 +176,8 @@ mod tests {
             None => format!("{line}\n"),
         };
         let settings = settings(&text.lines().filter(is_kept).map(secret).collect::<String>());
-        assert_eq!(settings.channels.len(), 3);
-        assert_eq!(settings.endpoints.len(), 9, "the admin doors are endpoints, too");
+        assert_eq!(settings.channels.len(), 4);
+        assert_eq!(settings.endpoints.len(), 10, "the admin doors are endpoints, too");
         assert_eq!(settings.warnings, [""; 0]);
     }
 

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use super::feed::{COPY_BYTES, WORST_COPY_BYTES, is_race};
 use super::session::MAX_SCRIPT_BYTES;
 use super::settings::{Endpoint, Guests, MAX_VISITOR_OUTBOX_BYTES, MAX_VISITORS, Settings, Source};
+use super::template::Template;
 pub use super::value::rounded_size;
 use crate::codec::Gate;
 use crate::codec::request::MAX_BODY_BYTES;
@@ -75,10 +77,12 @@ impl Settings {
     pub fn plan(&self) -> Plan {
         let channels = (0..).map(ChannelId).zip(&self.channels);
         let source = |source: &Source| {
-            format!("source {}: {}", source.relay.name, source.url.redacted_url())
+            let urls = self.urls_of(&source.relay.name).into_iter().map(Template::redacted_url);
+            format!("source {}: {}", source.relay.name, urls.collect::<Vec<_>>().join(", "))
         };
+        let heads = self.sources.iter().filter(|source| source.is_head());
         Plan {
-            sources: self.sources.iter().map(source).collect(),
+            sources: heads.map(source).collect(),
             channels: channels.map(|(id, channel)| self.channel_lines(id, channel)).collect(),
             shares: shares(self),
             warnings: self.warnings.clone(),
@@ -222,11 +226,12 @@ fn shares(settings: &Settings) -> Vec<Share> {
         let kept = 3 * MAX_SCRIPT_BYTES + 2 * MAX_OVERTURE_BYTES;
         let session = if source.session.is_empty() { 0 } else { bytes(kept) };
         shares.push(Share {
-            what: format!("source {}", source.relay.name),
+            what: format!("source {}", source.label()),
             steady_bytes: SOURCE_BYTES,
             worst_bytes: SOURCE_BYTES + held + read_buffer + outbox + session,
         });
         shares.extend(recording_share(source));
+        shares.extend(copies_share(source));
     }
     for endpoint in &settings.endpoints {
         shares.extend(client_shares(settings, endpoint));
@@ -316,6 +321,18 @@ fn client_shares(settings: &Settings, endpoint: &Endpoint) -> Vec<Share> {
         }
         Guests::Operators => Vec::new(),
     }
+}
+
+/// What is remembered of a feed to know copies of its messages.
+fn copies_share(source: &Source) -> Option<Share> {
+    let leg = source.relay.leg.as_ref().filter(|_| source.is_head())?;
+    let window = bytes(leg.dedup.window);
+    Some(Share {
+        what: format!("copies of {}", source.relay.name),
+        // Others than races know them while one connection takes another's place alone.
+        steady_bytes: if is_race(source) { window * COPY_BYTES } else { 0 },
+        worst_bytes: window * WORST_COPY_BYTES,
+    })
 }
 
 /// What a recording takes that is made, or played: its buffers double when they grow.

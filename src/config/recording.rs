@@ -172,7 +172,11 @@ impl Builder<'_> {
     /// How a source is played that is a recording.
     pub(super) fn replay(&mut self, input: &SourceInput) -> Option<Replay> {
         let ReplayInput { speed, is_looped, wait_for_clients } = input.replay;
-        let is_recording = recording(input.url.as_ref()?).ok()?.is_some();
+        let is_recording = match &input.url {
+            Some(url) => recording(url).ok()?.is_some(),
+            None if input.feed.urls.is_some() => false,
+            None => return None,
+        };
         if !is_recording {
             let given = [
                 ("speed", speed.is_some()),

@@ -6,6 +6,7 @@
 use super::recording::Replay;
 use super::session::SessionTemplate;
 use super::settings::{Endpoint, Guests, Log, Settings, Source};
+use super::template::Template;
 use crate::codec::Gate;
 use crate::net::certificate::Trust;
 use crate::net::listener::Address;
@@ -124,16 +125,18 @@ impl Settings {
     }
 
     pub(super) fn source_names(&self, channel: &ChannelSettings) -> Vec<&str> {
-        channel.sources.iter().map(|id| self.sources[id.0].relay.name.as_str()).collect()
+        let sources = channel.sources.iter().map(|id| &self.sources[id.0]);
+        sources.filter(|source| source.is_head()).map(|s| s.relay.name.as_str()).collect()
     }
 }
 
 fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     let mut changes = Vec::new();
-    for source in &new.sources {
-        changes.extend(source_change(old.source(&source.relay.name), source));
+    for source in new.sources.iter().filter(|source| source.is_head()) {
+        changes.extend(source_change(old, new, source));
     }
-    let gone = old.sources.iter().filter(|source| new.source(&source.relay.name).is_none());
+    let heads = old.sources.iter().filter(|source| source.is_head());
+    let gone = heads.filter(|source| new.source(&source.relay.name).is_none());
     changes.extend(gone.map(|source| format!("source {}: removed", source.relay.name)));
     for channel in &new.channels {
         changes.extend(channel_change(old, new, channel));
@@ -160,12 +163,18 @@ fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     changes
 }
 
-fn source_change(old: Option<&Source>, new: &Source) -> Option<String> {
+fn source_change(old_settings: &Settings, new_settings: &Settings, new: &Source) -> Option<String> {
     let name = &new.relay.name;
-    let Some(old) = old else {
-        return Some(format!("source {name}: added, {}", new.url.redacted_url()));
+    let urls = new_settings.urls_of(name);
+    let Some(old) = old_settings.source(name) else {
+        let urls: Vec<_> = urls.into_iter().map(Template::redacted_url).collect();
+        return Some(format!("source {name}: added, {}", urls.join(", ")));
     };
-    let ways = changed_ways(old, new);
+    let mut ways = changed_ways(old, new);
+    if old_settings.urls_of(name).len() > 1 || urls.len() > 1 {
+        ways.retain(|way| *way != "url");
+    }
+    let feed = changed_feed(&old_settings.urls_of(name), &urls, old, new);
     let limits = [
         if_differs(&old.relay.max_message_size, &new.relay.max_message_size, "max_message_size"),
         if_differs(&old.relay.reconnect_delay, &new.relay.reconnect_delay, "reconnect_delay"),
@@ -185,8 +194,26 @@ fn source_change(old: Option<&Source>, new: &Source) -> Option<String> {
     ];
     let limits = [limits.concat(), old.approach.changed_limits(&new.approach)];
     let redial = if ways.is_empty() { "" } else { ", it is dialled anew" };
-    let changed = have_changed(&[ways, limits.concat()].concat())?;
+    let changed = have_changed(&[ways, feed, limits.concat()].concat())?;
     Some(format!("source {name}: {changed}{redial}"))
+}
+
+/// What has changed of the connections of a source. Those that are reached as before stay.
+fn changed_feed(
+    old_urls: &[&Template],
+    new_urls: &[&Template],
+    old: &Source,
+    new: &Source,
+) -> Vec<&'static str> {
+    let strategy = |source: &Source| source.relay.leg.as_ref().map(|leg| leg.strategy);
+    let dedup = |source: &Source| {
+        source.relay.leg.as_ref().map(|leg| leg.dedup.clone()).unwrap_or_default()
+    };
+    let has_several = old_urls.len() > 1 || new_urls.len() > 1;
+    let urls = if has_several { if_differs(&old_urls, &new_urls, "urls") } else { Vec::new() };
+    let (before, after) = (strategy(old).unwrap_or_default(), strategy(new).unwrap_or_default());
+    [urls, if_differs(&before, &after, "strategy"), if_differs(&dedup(old), &dedup(new), "dedup")]
+        .concat()
 }
 
 /// What has changed of the way to a source.

@@ -77,7 +77,7 @@ impl Daemon {
             sources: sources
                 .map(|stats| SourceStatus {
                     url: self.url_of(&stats.name),
-                    stats: self.with_recording(stats),
+                    stats: self.with_urls(self.with_recording(stats)),
                 })
                 .collect(),
             channels: channels
@@ -100,6 +100,16 @@ impl Daemon {
             })
         });
         SourceStats { recording, ..stats }
+    }
+
+    /// Says of each connection of a source where it leads.
+    fn with_urls(&self, mut stats: SourceStats) -> SourceStats {
+        for leg in &mut stats.legs {
+            let mut sources = self.settings.sources.iter();
+            let source = sources.find(|source| source.label() == leg.name);
+            leg.url = source.map(|source| source.url.redacted_url()).unwrap_or_default();
+        }
+        stats
     }
 
     fn url_of(&self, name: &str) -> String {
@@ -226,7 +236,7 @@ impl Daemon {
 
     fn redial(&mut self, name: &str, now: Instant) -> Response {
         let Some(source) = self.relay.source_named(name) else { return no_source(name) };
-        self.relay.redial(source, now);
+        self.relay.redial_source(source, now);
         Response::text(202, &format!("source {name} is dialled again"))
     }
 }

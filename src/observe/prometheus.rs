@@ -1,12 +1,12 @@
 //! A snapshot as Prometheus reads it: its text format, version 0.0.4.
 //!
-//! Labels name what the configuration names (`source`, `channel`) or what is a handful for ever
+//! Labels name what the configuration names (`source`, its `leg`, `channel`) or what is a handful for ever
 //! (`wire`, `reason`), so that the number of series is bounded. Clients have none.
 
 use std::fmt::{self, Write};
 
 use super::snapshot::{ChannelStatus, Histogram, Process, Snapshot, SourceStatus};
-use crate::relay::stats::{BacklogStats, Departures, RecordingStats};
+use crate::relay::stats::{BacklogStats, Departures, LegStats, RecordingStats};
 
 /// The media type of what `render` makes.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -18,6 +18,9 @@ pub fn render(snapshot: &Snapshot) -> String {
     text.process(&snapshot.process);
     for metric in &SOURCE_METRICS {
         text.of_sources(metric, &snapshot.sources);
+    }
+    for metric in &LEG_METRICS {
+        text.of_legs(metric, &snapshot.sources);
     }
     for metric in &CHANNEL_METRICS {
         text.of_channels(metric, &snapshot.channels);
@@ -162,6 +165,26 @@ const SOURCE_METRICS: [Metric<SourceStatus>; 19] = [
     ),
 ];
 
+/// Of sources that have several connections.
+const LEG_METRICS: [Metric<LegStats>; 4] = [
+    gauge("veylor_leg_up", "Whether this connection of the source is there.", |leg| {
+        Value::from(leg.state == "open")
+    }),
+    gauge("veylor_leg_serving", "Whether clients' messages go to this connection.", |leg| {
+        Value::from(leg.is_serving)
+    }),
+    counter(
+        "veylor_leg_won_messages_total",
+        "Messages that this connection was the first to bring.",
+        |leg| Value::Whole(leg.won_messages),
+    ),
+    counter(
+        "veylor_leg_duplicate_messages_total",
+        "Messages that another connection had brought already, and that were dropped.",
+        |leg| Value::Whole(leg.duplicate_messages),
+    ),
+];
+
 const CHANNEL_METRICS: [Metric<ChannelStatus>; 8] = [
     gauge("veylor_channel_clients", "Clients that follow the channel.", |channel| {
         Value::Whole(channel.stats.clients)
@@ -264,6 +287,16 @@ impl Exposition {
         for source in sources {
             let labels = [("source", source.stats.name.as_str())];
             self.sample(metric.name, &labels, (metric.value)(source));
+        }
+    }
+
+    fn of_legs(&mut self, metric: &Metric<LegStats>, sources: &[SourceStatus]) {
+        self.family(metric.name, metric.kind, metric.help);
+        for SourceStatus { stats, .. } in sources {
+            for leg in &stats.legs {
+                let labels = [("source", stats.name.as_str()), ("leg", &leg.name)];
+                self.sample(metric.name, &labels, (metric.value)(leg));
+            }
         }
     }
 
@@ -518,6 +551,14 @@ mod tests {
             dropped_messages: 2,
             own_messages: 3,
             outbox_bytes: 5,
+            legs: vec![LegStats {
+                name: "trades/1".to_owned(),
+                state: "open".to_owned(),
+                is_serving: true,
+                won_messages: 1000,
+                duplicate_messages: 7,
+                ..LegStats::default()
+            }],
             ..SourceStats::default()
         };
         SourceStatus { url: "wss://example.com/stream".to_owned(), stats }

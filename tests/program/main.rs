@@ -8,6 +8,7 @@ mod crowds;
 mod dials;
 mod doors;
 mod faults;
+mod feeds;
 mod health;
 mod logs;
 mod notify;

@@ -5,8 +5,8 @@
 
 mod bad_input;
 mod broadcast;
-mod forms;
 mod feeds;
+mod forms;
 mod forward;
 mod life;
 mod manners;

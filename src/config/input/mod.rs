@@ -1,6 +1,7 @@
 //! The keys of a configuration file, and the values each may have. Defaults are `build`'s business.
 
 mod approach;
+mod feed;
 mod latecomers;
 mod session;
 mod source;
@@ -20,6 +21,8 @@ use crate::codec::auth::Auth;
 use crate::net::admission::Admission;
 use crate::relay::settings::{OnSourceLoss, SlowClient, UnixMessageType};
 
+#[cfg(test)]
+pub(super) use self::feed::DEDUP_KEYS;
 pub(super) use self::latecomers::LatecomersInput;
 #[cfg(test)]
 pub(super) use self::latecomers::{LAST_VALUE_KEYS, PROLOGUE_KEYS};

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::approach::approach;
+use super::feed::{self, FeedInput};
 use super::latecomers::{LatecomersInput, latecomers};
 use super::session;
 use super::words::{listening_host, name, path};
@@ -24,6 +25,9 @@ use crate::relay::settings::TcpFraming;
 pub(in crate::config) const SOURCE_KEYS: &[&str] = &[
     "name",
     "url",
+    "urls",
+    "strategy",
+    "dedup",
     "headers",
     "subprotocols",
     "ca_file",
@@ -86,6 +90,7 @@ pub(in crate::config) struct SourceInput {
     pub(in crate::config) path: KeyPath,
     pub(in crate::config) name: Option<String>,
     pub(in crate::config) url: Option<Template>,
+    pub(in crate::config) feed: FeedInput,
     pub(in crate::config) headers: Vec<(String, Template)>,
     pub(in crate::config) subprotocols: Vec<String>,
     pub(in crate::config) trust: TrustInput,
@@ -127,6 +132,7 @@ pub(super) fn source(section: &mut Section<'_>) -> SourceInput {
         path: section.path(),
         name: section.parsed("name", "a name of 1 to 64 plain characters", name),
         url: section.template("url"),
+        feed: feed::feed(section),
         headers: section.templates("headers").unwrap_or_default(),
         subprotocols: subprotocols(section),
         trust: trust(section),
