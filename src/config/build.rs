@@ -109,7 +109,7 @@ impl Builder<'_> {
         let from_urls: Vec<Option<String>> = inputs.iter().map(|input| self.check(input)).collect();
         let names = self.names(&inputs, &from_urls, rebroadcasts);
         for (input, name) in inputs.into_iter().zip(names) {
-            self.source(name, input, rebroadcasts);
+            self.source(&name, input, rebroadcasts);
         }
         self.check_leg_names();
     }
@@ -204,9 +204,9 @@ impl Builder<'_> {
         inputs.iter().zip(from_urls).map(name_of).collect()
     }
 
-    fn source(&mut self, name: String, mut input: SourceInput, rebroadcasts: bool) {
+    fn source(&mut self, name: &str, mut input: SourceInput, rebroadcasts: bool) {
         let first = self.settings.sources.len();
-        let legs = self.legs(&name, &input);
+        let legs = input.legs(name);
         self.warn_of_idle_keys(&input);
         let trust = std::mem::take(&mut input.trust);
         let trust = self.trust(&input.path, trust, input.safest_url().as_ref());
@@ -218,7 +218,7 @@ impl Builder<'_> {
         } else if !doors.is_empty() || self.is_shared {
             let origins = input.allowed_origins;
             let ids = (first..first + legs.len()).map(SourceId).collect();
-            let channel = self.performance.channel(&name, ids, input.manners);
+            let channel = self.performance.channel(name, ids, input.manners);
             let channel = ChannelSettings {
                 allowed_origins: origins,
                 auth: input.auth,
@@ -236,7 +236,7 @@ impl Builder<'_> {
                     idle_timeout: input.idle_timeout,
                     max_age: input.max_age,
                     leg,
-                    ..self.performance.source(label.unwrap_or_else(|| name.clone()))
+                    ..self.performance.source(label.unwrap_or_else(|| name.to_owned()))
                 },
                 url,
                 headers: input.headers.clone(),

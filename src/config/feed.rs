@@ -31,6 +31,32 @@ impl SourceInput {
         let urls: Vec<_> = self.urls().into_iter().map(|(_, url)| url).collect();
         urls.iter().copied().find(is_tls).or_else(|| urls.first().copied()).cloned()
     }
+
+    /// The url of each leg, and its place among them if it is one of several.
+    pub(super) fn legs(&self, name: &str) -> Vec<(Template, Option<Leg>)> {
+        let urls: Vec<Template> = self.urls().into_iter().map(|(_, url)| url.clone()).collect();
+        let is_service = |url: &Template| recording::recording(url).is_ok_and(|r| r.is_none());
+        let turns = if self.max_age.is_some() && urls.iter().all(is_service) { 2 } else { 1 };
+        let is_single = urls.len() == 1;
+        if is_single && turns == 1 {
+            return urls.into_iter().map(|url| (url, None)).collect();
+        }
+        let mut legs = Vec::with_capacity(urls.len() * turns);
+        for turn in 0..turns {
+            for (rank, url) in urls.iter().enumerate() {
+                let number = rank + 1;
+                let label = match turn {
+                    0 => format!("{name}/{number}"),
+                    _ if is_single => format!("{name}/2"),
+                    _ => format!("{name}/{number}b"),
+                };
+                let (feed, strategy) = (name.to_owned(), self.feed.strategy.unwrap_or_default());
+                let dedup = self.feed.dedup.clone().unwrap_or_default();
+                legs.push((url.clone(), Some(Leg { feed, label, rank, strategy, dedup })));
+            }
+        }
+        legs
+    }
 }
 
 impl Source {
@@ -104,32 +130,6 @@ impl Builder<'_> {
             let message = "is for several connections: it needs urls or max_age";
             self.problems.add(path.key("dedup"), message);
         }
-    }
-
-    /// The url of each leg of a source, and its place among them if it is one of several.
-    pub(super) fn legs(&mut self, name: &str, input: &SourceInput) -> Vec<(Template, Option<Leg>)> {
-        let urls: Vec<Template> = input.urls().into_iter().map(|(_, url)| url.clone()).collect();
-        let is_service = |url: &Template| recording::recording(url).is_ok_and(|r| r.is_none());
-        let turns = if input.max_age.is_some() && urls.iter().all(is_service) { 2 } else { 1 };
-        let is_single = urls.len() == 1;
-        if is_single && turns == 1 {
-            return urls.into_iter().map(|url| (url, None)).collect();
-        }
-        let mut legs = Vec::with_capacity(urls.len() * turns);
-        for turn in 0..turns {
-            for (rank, url) in urls.iter().enumerate() {
-                let number = rank + 1;
-                let label = match turn {
-                    0 => format!("{name}/{number}"),
-                    _ if is_single => format!("{name}/2"),
-                    _ => format!("{name}/{number}b"),
-                };
-                let (feed, strategy) = (name.to_owned(), input.feed.strategy.unwrap_or_default());
-                let dedup = input.feed.dedup.clone().unwrap_or_default();
-                legs.push((url.clone(), Some(Leg { feed, label, rank, strategy, dedup })));
-            }
-        }
-        legs
     }
 
     /// Refuses a source whose name is that of a further connection of another.
@@ -236,7 +236,7 @@ mod tests {
         let told = problems("url: 'ws://a', urls: ['ws://b']");
         assert_eq!(told, ["urls: stands beside url: give one of the two"]);
         assert_eq!(problems("urls: []"), ["urls: expected 1 to 8 urls, found 0"]);
-        let nine = vec!["'ws://a'"; 9].join(", ");
+        let nine = ["'ws://a'"; 9].join(", ");
         let told = problems(&format!("urls: [{nine}]"));
         assert_eq!(told, ["urls: expected 1 to 8 urls, found 9"]);
         let told = problems("urls: ['ws://a', 'http://b']");
