@@ -207,6 +207,40 @@ fn message_that_is_said_twice_is_heard_twice() {
 }
 
 #[test]
+fn connection_that_returns_is_heard_when_it_is_left_alone() {
+    let mut world = world(Strategy::Race, &[0, 1]);
+    let [client] = world.clients();
+    world.sends(A, ["tick"]);
+    world.sends(B, ["tick"]);
+    world.lose(B);
+    world.sends(A, ["tick", "tick"]);
+    world.pass(6 * SECOND);
+    world.sends(B, ["tick"]);
+    world.sends(A, ["tick"]);
+    world.lose(A);
+    world.sends(B, ["tick"]);
+    assert_eq!(world.received(client), ["tick"; 5]);
+}
+
+#[test]
+fn copies_are_copies_however_long_nobody_was_read() {
+    let settings = ChannelSettings { max_queue_size: 2, ..channel() };
+    let mut world = world_of(legs(Strategy::Race, &[0, 1]), settings);
+    let client = world.client(Wire::Prefixed);
+    bring(&mut world, &[A, B], 0..1);
+    world.stall(client);
+    bring(&mut world, &[A], 1..6);
+    bring(&mut world, &[B], 1..6);
+    for _ in 0..12 {
+        world.pass(10 * SECOND);
+        world.client_sends(client, "alive");
+    }
+    world.resume(client);
+    has_all(&mut world, client, 6);
+    assert_eq!(stats(&world).legs[1].duplicate_messages, 6);
+}
+
+#[test]
 fn key_tells_which_message_it_is() {
     let mut settings = legs(Strategy::Race, &[0, 1]);
     for leg in settings.iter_mut().filter_map(|leg| leg.leg.as_mut()) {
@@ -347,6 +381,23 @@ fn old_connection_is_let_go_when_the_new_one_has_overlapped() {
     world.pass(HOUR);
     assert!(world.is_open(A), "and so on");
     assert_eq!(stats(&world).failures, 0);
+}
+
+#[test]
+fn new_connection_that_lags_brings_nothing_twice_after_the_old_one_has_gone() {
+    let mut world = ageing(channel(), Script::default());
+    let [client] = world.clients();
+    world.pass(HOUR);
+    bring(&mut world, &[A], 0..10);
+    world.sends(B, numbers(2..3));
+    world.pass(MIN_OVERLAP);
+    assert_eq!(states(&world), ["standby", "open"]);
+    world.pass(20 * SECOND);
+    world.sends(B, numbers(3..12));
+    has_all(&mut world, client, 12);
+    world.pass(Duration::from_mins(2));
+    world.sends(B, ["11"]);
+    assert_eq!(world.received(client).len(), 13, "what it says again itself is news");
 }
 
 #[test]
