@@ -320,7 +320,7 @@ impl<S: Socket> Relay<S> {
         } else {
             source.enter(State::GivenUp, now);
             let attempts = source.settings.reconnect_max_attempts;
-            let level = if is_leg { Level::Warn } else { Level::Error };
+            let level = if self.has_other_url(id) { Level::Warn } else { Level::Error };
             log::log!(level, "source {name}: {what}, given up after {attempts} attempts");
         }
         self.release_waiting(id);

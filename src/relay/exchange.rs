@@ -361,7 +361,10 @@ impl<S: Socket> Relay<S> {
     fn note_opened(&mut self, id: SourceId, place: &dyn Display, is_ready: bool, now: Instant) {
         if self.sources[id.0].place.is_some() {
             log::info!("source {}: connected ({place})", self.sources[id.0].label());
-            return self.ledgers.note_opening(self.head(id));
+            if !self.has_open_sibling(id) {
+                self.ledgers.note_opening(self.head(id));
+            }
+            return;
         }
         let source = &mut self.sources[id.0];
         let name = &source.settings.name;

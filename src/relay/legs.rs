@@ -111,6 +111,16 @@ impl<S: Socket> Relay<S> {
         others.any(|leg| self.sources[leg.source.0].open_key().is_some())
     }
 
+    /// Whether its feed has another url that may be reached.
+    pub(super) fn has_other_url(&self, id: SourceId) -> bool {
+        let Some(Place { feed, leg }) = self.sources[id.0].place else { return false };
+        let legs = &self.feeds[feed].legs;
+        let mut others = legs.iter().filter(|other| other.rank != legs[leg].rank);
+        others.any(|other| {
+            !matches!(self.sources[other.source.0].state, State::GivenUp | State::Removed)
+        })
+    }
+
     /// Dials all connections of a source anew, as if they had never failed.
     pub fn redial_source(&mut self, id: SourceId, now: Instant) {
         let Some(Place { feed, .. }) = self.sources[id.0].place else {
