@@ -345,18 +345,6 @@ impl<S: Socket> Relay<S> {
         self.begin_session(key, id, now);
     }
 
-    /// Keeps for new clients how the source begins, anew. A leg that comes while another of its feed is
-    /// open begins nothing: its messages go on with theirs.
-    fn begin_prologue(&mut self, id: SourceId, now: Instant) {
-        if self.has_open_sibling(id) {
-            return;
-        }
-        let head = self.head(id);
-        for channel in &self.sources[id.0].channels {
-            self.channels[channel.0].begin(head, now);
-        }
-    }
-
     /// Says in the log that a source is there. One that is not ready is down for clients still.
     fn note_opened(&mut self, id: SourceId, place: &dyn Display, is_ready: bool, now: Instant) {
         if self.sources[id.0].place.is_some() {

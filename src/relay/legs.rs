@@ -111,6 +111,18 @@ impl<S: Socket> Relay<S> {
         others.any(|leg| self.sources[leg.source.0].open_key().is_some())
     }
 
+    /// Keeps for new clients how the source begins, anew. A leg that comes while another of its feed is
+    /// open begins nothing: its messages go on with theirs.
+    pub(super) fn begin_prologue(&mut self, id: SourceId, now: Instant) {
+        if self.has_open_sibling(id) {
+            return;
+        }
+        let head = self.head(id);
+        for channel in &self.sources[id.0].channels {
+            self.channels[channel.0].begin(head, now);
+        }
+    }
+
     /// Whether its feed has another url that may be reached.
     pub(super) fn has_other_url(&self, id: SourceId) -> bool {
         let Some(Place { feed, leg }) = self.sources[id.0].place else { return false };
