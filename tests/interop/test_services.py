@@ -209,6 +209,18 @@ def binance_is_left_before_its_day_is_over(stage):
 
 
 @scenario
+def binance_trades_go_on_without_a_gap_when_a_connection_is_left(stage):
+    service = stage.open(Binance(PACE, latency=0.3, life=14))
+    client = stage.client(stage.shipped("binance", service, max_age=MIN_AGE))
+    first = client.next(is_trade)["t"]
+    numbers = [first]
+    while not service.noted("closed"):
+        numbers.append(client.next(is_trade)["t"])
+    numbers += [client.next(is_trade)["t"] for _ in range(50)]
+    assert numbers == list(range(first, first + len(numbers)))
+
+
+@scenario
 def binance_that_hangs_up_after_a_day_is_dialled_again(stage):
     service = stage.open(Binance(PACE, life=1))
     client = stage.client(stage.shipped("binance", service))
@@ -251,6 +263,20 @@ def binance_that_refuses_a_subscription_is_no_connection(stage):
     assert not service.noted("subscribed")
     assert "lower case" in service.broken.pop(0)
     service.broken.clear()
+
+
+@scenario
+def binance_of_two_addresses_loses_and_doubles_nothing(stage):
+    service = stage.open(Binance(PACE))
+    client = stage.client(stage.shipped("binance-race", service))
+    service.expect("open", 2)
+    numbers = [client.next()["data"]["t"] for _ in range(20)]
+    for _ in range(2):
+        opened = len(service.noted("open"))
+        service.drop_oldest()
+        service.expect("open", opened + 1)
+        numbers += [client.next()["data"]["t"] for _ in range(50)]
+    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
 # --- Coinbase ---
@@ -312,6 +338,17 @@ def kraken_is_subscribed(stage):
     client = stage.client(stage.shipped("kraken", service))
     assert client.next(is_ticker)["data"][0]["symbol"] in ("BTC/USD", "ETH/USD")
     assert service.noted("subscribed") == ["BTC/USD", "ETH/USD"]
+
+
+@scenario
+def kraken_gives_late_clients_the_last_values(stage):
+    service = stage.open(Kraken(pace=PACE))
+    relay = stage.shipped("kraken", service)
+    stage.client(relay).next(is_ticker)
+    service.is_quiet = True
+    late = stage.client(relay)
+    first = [json.loads(late.receive()) for _ in range(2)]
+    assert {message["data"][0]["symbol"] for message in first} == {"BTC/USD", "ETH/USD"}
 
 
 @scenario
@@ -461,6 +498,17 @@ def aisstream_is_told_the_key_in_time(stage):
 
 
 @scenario
+def aisstream_gives_late_clients_a_replay(stage):
+    service = stage.open(AisStream("key-of-ours", pace=PACE))
+    relay = stage.shipped("aisstream", service, env={"AISSTREAM_API_KEY": "key-of-ours"})
+    stage.client(relay).collect(1)
+    ticks = service.ticks
+    late = stage.client(relay)
+    oldest = json.loads(late.receive())["Message"]["PositionReport"]["Sog"]
+    assert oldest < ticks - 20, "reports of the past come first"
+
+
+@scenario
 def aisstream_is_told_the_key_over_tls(stage):
     tls = Tls(stage.world.folder / "tls")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -494,6 +542,18 @@ def home_assistant_is_logged_in_and_subscribed(stage):
     client = stage.client(stage.shipped("home-assistant", service, env=HOME))
     client.next(lambda message: message.get("type") == "event")
     assert service.noted("subscribed") == ["state_changed"]
+
+
+@scenario
+def home_assistant_gives_late_clients_the_last_states(stage):
+    service = stage.open(HomeAssistant("token-of-ours", pace=PACE))
+    relay = stage.shipped("home-assistant", service, env=HOME)
+    stage.client(relay).collect(0.5)
+    service.is_quiet = True
+    late = stage.client(relay)
+    first = [json.loads(late.receive()) for _ in range(3)]
+    lamps = {message["event"]["data"]["entity_id"] for message in first}
+    assert lamps == {"light.lamp_0", "light.lamp_1", "light.lamp_2"}
 
 
 @scenario
@@ -534,6 +594,16 @@ def obs_is_shown_the_password_and_answers_requests_of_clients(stage):
 
 
 @scenario
+def obs_gives_late_clients_the_last_events(stage):
+    service = stage.open(Obs("password", pace=PACE))
+    relay = stage.shipped("obs", service, env={"OBS_PASSWORD": "password"})
+    stage.client(relay).next(lambda message: message.get("op") == 5)
+    service.is_quiet = True
+    late = stage.client(relay)
+    assert json.loads(late.receive())["d"]["eventType"] == "CurrentProgramSceneChanged"
+
+
+@scenario
 def obs_with_another_password_is_told_nothing_else(stage):
     service = stage.open(Obs("right", pace=PACE))
     stage.shipped("obs", service, env={"OBS_PASSWORD": "wrong"})
@@ -564,6 +634,19 @@ def restream_is_asked_once_for_a_token(stage):
     client.next(lambda message: message["action"] == "event")
     service.expect("open", 2)
     assert len(service.noted("token")) == 1
+
+
+@scenario
+def restream_gives_late_clients_the_connections(stage):
+    service = stage.open(Restream(pace=PACE))
+    relay = restream(stage, service)
+    stage.client(relay).next(lambda message: message["action"] == "event")
+    service.expect("open", 2)
+    late = stage.client(relay)
+    first = [late.next() for _ in range(2)]
+    assert {message["payload"].get("connectionUuid") for message in first} == {"uuid-2-twitch", "uuid-5-youtube"}
+    late = stage.client(relay, relay.ports[1])
+    assert late.next()["action"] == "connection_info"
 
 
 @scenario
