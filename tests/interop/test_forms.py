@@ -560,7 +560,7 @@ def test_line_that_is_no_text_ends_its_client_alone(forms):
 
 @pytest.mark.parametrize("form", ["sse", "ndjson", "tcp"])
 def test_stalled_stream_costs_only_itself(forms, raw, form):
-    performance = {"max_queue_size": 50, "max_pause": "100ms"}
+    performance = {"max_queue_size": 50, "max_pause": "2s"}
     here = forms(performance={**performance, "reconnect_delay": 0.05})
     stalled = raw(here.bare if form == "tcp" else here.shared)
     if form == "tcp":
