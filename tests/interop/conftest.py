@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from forms import Forms
 from harness import Admin, RawHttp, Tls, VEYLOR, World, short_folder
 
 
@@ -44,6 +45,16 @@ def needs_admin_door(has_admin_door):
 def admin(world, needs_admin_door):
     """The admin doors of the relay that the test starts by it."""
     return Admin(world)
+
+
+@pytest.fixture
+def forms(world):
+    """Starts a relay, and a service for it."""
+
+    def start(settings=None, **top):
+        return Forms(world, world.source(), settings, **top)
+
+    return start
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ START = 60.0
 class Browser:
     """One browser with one page. What its console complains of is kept in `faults`."""
 
-    def __init__(self, folder, width, height, scheme):
+    def __init__(self, folder, width, height, scheme, *flags):
         self.faults = []
         self.numbers, self.answers = itertools.count(1), {}
         self.ending = contextlib.ExitStack()
@@ -40,6 +40,7 @@ class Browser:
                 "--disable-background-networking",
                 "--remote-debugging-port=0",
                 f"--user-data-dir={folder}",
+                *flags,
                 "about:blank",
             ],
             stdin=subprocess.DEVNULL,
