@@ -1,7 +1,5 @@
 """A relay whose channel can be had in every form."""
 
-import signal
-
 from harness import PATIENCE, VEYLOR, Child, Client, tcp_port_listens, wait_until
 
 # A message that is no text.
@@ -64,11 +62,10 @@ class Forms:
         wait_until(has_line, f"the log says {parts}")
 
     def reload(self):
-        before = len(self.relay.err)
-        self.relay.signal(signal.SIGHUP)
-        done = ("reload: memory at most", "reload: nothing", "reload: not done")
-        lines = lambda: "\n".join(self.relay.err[before:])
-        wait_until(lambda: any(word in lines() for word in done), "the reload is done")
+        """Has the configuration read again; returns when that is done."""
+        argv = [VEYLOR, "reload", "--socket", str(self.admin_path)]
+        asked = self.world.adopt(Child(argv))
+        assert asked.wait() == 0, asked.output
 
     def table(self, command):
         """The rows of a table of the program, by the words of its first line."""
