@@ -67,6 +67,12 @@ class Forms:
         asked = self.world.adopt(Child(argv))
         assert asked.wait() == 0, asked.output
 
+    def disconnect(self):
+        """Sees the one client off that there is."""
+        (client,) = [line.split()[0] for line in self.table("clients").splitlines()[1:]]
+        argv = [VEYLOR, "disconnect", client, "--socket", str(self.admin_path)]
+        assert self.world.adopt(Child(argv)).wait() == 0
+
     def table(self, command):
         """The rows of a table of the program, by the words of its first line."""
         asked = self.world.adopt(Child([VEYLOR, command, "--socket", str(self.admin_path)]))

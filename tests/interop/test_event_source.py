@@ -8,7 +8,7 @@ import pytest
 
 from devtools import Browser
 from forms import BINARY
-from harness import CHROMIUM, Child, VEYLOR, tcp_port_listens, wait_until
+from harness import CHROMIUM, tcp_port_listens, wait_until
 
 # A stream that has ended is asked for again after 2 s.
 RETURN = 30.0
@@ -171,9 +171,7 @@ def test_stream_that_was_cut_goes_on_where_it_was(forms, page):
     page.take(1)
     here.send("one")
     one = page.take(2)[1]
-    (client,) = [line.split()[0] for line in here.table("clients").splitlines()[1:]]
-    argv = [VEYLOR, "disconnect", client, "--socket", str(here.admin_path)]
-    assert here.world.adopt(Child(argv)).wait() == 0
+    here.disconnect()
     page.take(3)
     here.send("two", "three")
     assert [event[:2] for event in page.take(6)[2:]] == [

@@ -4,13 +4,14 @@ import json
 import socket
 import ssl
 import struct
+import sys
 from base64 import b64encode
 from contextlib import closing
 
 import pytest
 
 from forms import BINARY
-from harness import PATIENCE, Child, tcp_port_listens, wait_until
+from harness import PATIENCE, ROOT, Child, tcp_port_listens, wait_until
 
 PRETTY = b'{\n  "symbol": "BTC",\n  "price": 1\n}'
 
@@ -241,6 +242,26 @@ def test_client_comes_back_exactly_where_it_left(forms):
     assert [plain.receive()[1] for _ in range(3)] == [b"three", b"four", b"five"]
     assert events.data(3) == ["three", "four", "five"]
     assert lines.take(3) == ['"three"', '"four"', '"five"']
+
+
+def test_client_of_the_manual_goes_on_where_it_was(world, folder, forms):
+    here = forms({"history": 10})
+    manual = (ROOT / "README.md").read_text().split("async def follow(url):")
+    program = "import asyncio, json, websockets\n\nasync def follow(url):" + manual[1].split("```")[0]
+    path = folder / "follow.py"
+    path.write_text(program.replace("ws://127.0.0.1:8700/trades", f"ws://127.0.0.1:{here.shared}/feed"))
+    reader = world.adopt(Child([sys.executable, "-u", str(path)]))
+    here.logs("connected, numbered")
+    here.send("one", "two")
+    wait_until(lambda: reader.out == ["one", "two"], f"both are there: {reader.out}")
+    here.disconnect()
+    here.send("three")
+    wait_until(lambda: reader.out[2:] == ["three"], f"it goes on: {reader.output}")
+    here.disconnect()
+    here.send(*map(str, range(20)))
+    wait_until(lambda: len(reader.out) == 14, f"it was told: {reader.output}")
+    assert reader.out[3].startswith("some are lost: {'notice': 'gap'")
+    assert reader.out[4:] == [str(number) for number in range(10, 20)]
 
 
 def test_who_has_everything_gets_what_is_new_also_without_a_history(forms):
