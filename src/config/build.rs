@@ -304,17 +304,20 @@ impl Builder<'_> {
         let path = KeyPath::default().key(REBROADCAST);
         let mut doors = Vec::new();
         let (mut allowed_origins, mut auth) = (Vec::new(), Auth::default());
-        if let Some(websocket) = input.websocket.filter(WebSocketInput::is_enabled) {
-            let path = path.key("websocket");
-            let port = websocket.port.unwrap_or(DEFAULT_REBROADCAST_PORT);
-            let host = self.host_or_default(path.key("host"), websocket.host);
-            doors.push(Door {
-                key: path.key("port"),
-                address: Address::Tcp { host, port },
-                tls: self.endpoint_tls(&path.key("tls"), websocket.tls.as_ref()),
-                admission: websocket.networks,
-                is_bare: false,
-            });
+        if let Some(websocket) = input.websocket {
+            if websocket.is_enabled() {
+                let path = path.key("websocket");
+                let port = websocket.port.unwrap_or(DEFAULT_REBROADCAST_PORT);
+                let host = self.host_or_default(path.key("host"), websocket.host);
+                doors.push(Door {
+                    key: path.key("port"),
+                    address: Address::Tcp { host, port },
+                    tls: self.endpoint_tls(&path.key("tls"), websocket.tls.as_ref()),
+                    admission: websocket.networks,
+                    is_bare: false,
+                });
+            }
+            // These count at the port of all channels, too.
             (allowed_origins, auth) = (websocket.allowed_origins, websocket.auth);
         }
         if let Some(unix_socket) = input.unix_socket.filter(UnixSocketInput::is_enabled) {
@@ -639,6 +642,17 @@ performance: {max_clients: 7}
         assert_eq!(channel.subprotocols, ["v2"]);
         assert_eq!(channel.allowed_origins, ["null"]);
         assert_eq!((channel.read_only, channel.max_clients), (true, 7));
+    }
+
+    #[test]
+    fn channel_of_all_sources_asks_for_its_secret_at_the_port_of_all_channels() {
+        let websocket = "websocket: {enabled: false, auth: {tokens: [sesame-opens]}}";
+        let rebroadcast = format!("rebroadcast: {{{websocket}, unix_socket: {{path: s}}}}");
+        let listen = "listen: '127.0.0.1:1'";
+        let text = format!("{{sources: [{{url: 'ws://h'}}], {listen}, {rebroadcast}}}");
+        let settings = parse(&text).unwrap();
+        assert_eq!(settings.endpoints.len(), 2, "its own port is off");
+        assert!(!settings.channels.last().unwrap().auth.is_open());
     }
 
     #[test]
