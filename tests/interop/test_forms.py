@@ -251,7 +251,7 @@ def test_client_of_the_manual_goes_on_where_it_was(world, folder, forms):
     path = folder / "follow.py"
     path.write_text(program.replace("ws://127.0.0.1:8700/trades", f"ws://127.0.0.1:{here.shared}/feed"))
     reader = world.adopt(Child([sys.executable, "-u", str(path)]))
-    here.logs("connected, numbered")
+    here.logs("connected (numbered)")
     here.send("one", "two")
     wait_until(lambda: reader.out == ["one", "two"], f"both are there: {reader.out}")
     here.disconnect()
