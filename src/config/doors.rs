@@ -34,6 +34,11 @@ impl Builder<'_> {
         if open.is_empty() {
             return;
         }
+        let is_bare = |endpoint: &&Endpoint| endpoint.is_bare && is_open(endpoint);
+        let auth = match endpoints.iter().find(is_bare) {
+            Some(_) => "auth, which a bare TCP port does not ask for",
+            None => "auth",
+        };
         let unset = match &*self.unset_hosts {
             [] => String::new(),
             [key] => format!(" ({key} is not set)"),
@@ -41,7 +46,7 @@ impl Builder<'_> {
         };
         self.settings.warnings.push(format!(
             "everyone who reaches this machine may connect to {}{unset}: listen at 127.0.0.1, ask \
-             for a token (auth), or name the networks that may (allow)",
+             for a token ({auth}), or name the networks that may (allow)",
             open.join(", ")
         ));
     }
@@ -134,6 +139,12 @@ mod tests {
         assert!(warned[0].contains("connect to ws://[::]:8765: listen"), "{warned:?}");
         let [both] = &*warnings("") else { panic!("not one warning") };
         assert!(both.contains("connect to ws://[::]:8765, http://0.0.0.0:1: listen"), "{both}");
+        let bare = parse(
+            "sources: [{url: 'ws://h', tcp_port: 1, tcp_host: 0.0.0.0, auth: {tokens: [x]}}]",
+        );
+        let bare = &bare.unwrap().warnings[..];
+        let which = "(auth, which a bare TCP port does not ask for)";
+        assert!(bare.iter().any(|warning| warning.contains(which)), "{bare:?}");
         for more in [", auth: {tokens: [x]}", ", allow: ['::1']"] {
             let [admin] = &*warnings(more) else { panic!("{more}: not one warning") };
             assert!(admin.contains("connect to http://0.0.0.0:1: listen"), "{more}: {admin}");

@@ -218,7 +218,7 @@ pub fn percent_decoded(text: &str) -> String {
 
 /// A name as a step of a path (RFC 3986, section 3.3).
 pub fn percent_encoded(name: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:@".contains(&byte);
     let encoded = |byte| {
         if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }
     };
@@ -279,6 +279,7 @@ mod tests {
     #[test]
     fn name_as_a_step_of_a_path_is_what_it_was() {
         assert_eq!(percent_encoded("btc usd/é"), "btc%20usd%2F%C3%A9");
+        assert_eq!(percent_encoded("127.0.0.1:9"), "127.0.0.1:9");
         assert_eq!(percent_decoded(&percent_encoded("a%b c~")), "a%b c~");
     }
 
