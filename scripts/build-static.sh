@@ -39,14 +39,25 @@ compiler() {
     fi
 }
 
+# It aborts when it panics: no tables for unwinding, and the code that would read them is never found. Whoever asks
+# for a backtrace is told that there is none; nobody else asks.
+without_unwinder() {
+    local name flags="-C link-arg=--no-eh-frame-hdr -C link-arg=-T$PWD/scripts/no-unwinding.ld"
+    flags+=" -C link-arg=--defsym=_Unwind_Backtrace=getpid"
+    for name in FindEnclosingFunction GetCFA GetDataRelBase GetIP GetIPInfo GetLanguageSpecificData GetRegionStart \
+        GetTextRelBase Resume SetGR SetIP; do
+        flags+=" -C link-arg=--defsym=_Unwind_$name=abort"
+    done
+    echo "$flags"
+}
+
 # The standard library is there already. The toolchain's own linker needs no gcc for the target.
 build_with_target() {
     local upper=${target^^} flags="-C target-feature=+crt-static"
     local linker_variable=CARGO_TARGET_${upper//-/_}_LINKER
     if [[ -z ${!linker_variable:-} ]]; then
         export "$linker_variable=rust-lld"
-        [[ $profile == small ]] && flags+=" -C link-arg=--pack-dyn-relocs=relr -C link-arg=--no-eh-frame-hdr \
--C link-arg=--icf=all -C link-arg=-T$PWD/scripts/small.ld"
+        flags+=" -C link-arg=--pack-dyn-relocs=relr -C link-arg=--icf=all $(without_unwinder)"
     fi
     RUSTFLAGS="$flags ${RUSTFLAGS:-}" \
         cargo build --locked --profile "$profile" --target "$target" "${arguments[@]}"
@@ -58,7 +69,7 @@ build_with_std() {
     # For devices, without the part that reads debug information for backtraces.
     if [[ $profile == small ]]; then
         std=(-Zbuild-std-features=optimize_for_size)
-        flags="-C link-arg=-Wl,--no-eh-frame-hdr,-T,$PWD/scripts/small.ld"
+        flags="-C link-arg=-Wl,--no-eh-frame-hdr,-T,$PWD/scripts/no-unwinding.ld"
     fi
     [[ $folder == /* ]] && libraries=$folder/static-libraries
     mkdir -p "$libraries"
