@@ -8,8 +8,10 @@ mod demo;
 mod door;
 #[cfg(feature = "manual")]
 mod man;
+#[cfg(feature = "recording")]
 mod record;
 mod relay;
+#[cfg(feature = "recording")]
 mod replay;
 mod run;
 mod tap;
@@ -62,8 +64,10 @@ enum Command {
     /// Relays one service without a configuration file
     Relay(relay::Args),
     /// Records what one service sends, without a configuration file
+    #[cfg(feature = "recording")]
     Record(record::Args),
     /// Plays a recording to clients, without a configuration file
+    #[cfg(feature = "recording")]
     Replay(replay::Args),
     /// Tells all that is wrong with a configuration, or what it comes to
     Check(check::Args),
@@ -144,11 +148,13 @@ fn run(cli: Cli) -> Result<(), Failure> {
             let logging = logging(&settings.log, manner)?;
             run::run(settings, logging)
         }
+        #[cfg(feature = "recording")]
         Some(Command::Record(args)) => {
             let settings = record::settings(&args)?;
             let logging = logging(&settings.log, manner)?;
             record::record(settings, logging)
         }
+        #[cfg(feature = "recording")]
         Some(Command::Replay(args)) => {
             let settings = replay::settings(&args)?;
             let logging = logging(&settings.log, manner)?;

@@ -115,6 +115,11 @@ impl Source {
 
 /// The keys of a source that say how it is recorded.
 pub(super) fn record_input(section: &mut Section<'_>) -> Option<RecordInput> {
+    if !cfg!(feature = "recording") {
+        let (path, _) = section.take("record")?;
+        section.problem(path, "needs a veylor that was built with the feature `recording`");
+        return Some(RecordInput { path: None, rotate: None });
+    }
     section.section("record", RECORD_KEYS, |section| RecordInput {
         path: section.parsed("path", "a path", path),
         rotate: section.section("rotate", ROTATE_KEYS, |section| RotateInput {
@@ -161,6 +166,11 @@ pub(super) fn stem(path: &Path) -> String {
 impl Builder<'_> {
     /// Looks at the url of a recording; the name that comes from it.
     pub(super) fn check_recording(&mut self, key: &KeyPath, file: &Path) -> Option<String> {
+        if !cfg!(feature = "recording") {
+            let message = "scheme \"file\" needs a veylor that was built with the feature `recording`";
+            self.problems.add(key.clone(), message);
+            return None;
+        }
         let text = file.to_string_lossy();
         if text.is_empty() || text.contains('\0') || text.ends_with('/') {
             self.problems.add(key.clone(), "names no file, expected file:PATH or file:///PATH");
@@ -171,6 +181,9 @@ impl Builder<'_> {
 
     /// How a source is played that is a recording.
     pub(super) fn replay(&mut self, input: &SourceInput) -> Option<Replay> {
+        if !cfg!(feature = "recording") {
+            return None;
+        }
         let ReplayInput { speed, is_looped, wait_for_clients } = input.replay;
         let is_recording = match &input.url {
             Some(url) => recording(url).ok()?.is_some(),
@@ -222,7 +235,7 @@ impl Builder<'_> {
 
     /// How a source is recorded.
     pub(super) fn record(&mut self, input: &SourceInput) -> Option<Record> {
-        let record = input.record.as_ref()?;
+        let record = input.record.as_ref().filter(|_| cfg!(feature = "recording"))?;
         let key = input.path.key("record");
         let Some(path) = record.path.clone() else {
             if !self.problems.mention(&key.key("path")) {
@@ -248,7 +261,7 @@ impl Builder<'_> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "recording"))]
 mod tests {
     use super::super::parse;
     use super::*;

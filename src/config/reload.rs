@@ -525,6 +525,7 @@ sources:
         assert!(plan.changes.contains(&"channel rebroadcast: sources has changed".to_owned()));
     }
 
+    #[cfg(feature = "recording")]
     #[test]
     fn recording_is_changed_in_place_and_another_way_to_play_is_another_dial() {
         let plan =

@@ -182,6 +182,10 @@ impl Section<'_> {
     /// they are written, for `${…}` is the shell's, and shown nowhere.
     pub(super) fn command(&mut self, key: &str) -> Option<Vec<String>> {
         let (path, value) = self.take(key)?;
+        if !cfg!(feature = "programs") {
+            self.problems.add(path, "needs a veylor that was built with the feature `programs`");
+            return None;
+        }
         let word = |item: Raw| match item {
             Raw::Text(text) | Raw::Whole(text) | Raw::Fraction(text) => Some(text),
             Raw::Nothing | Raw::Flag(_) | Raw::List(_) | Raw::Map(_) => None,

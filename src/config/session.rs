@@ -204,12 +204,14 @@ mod tests {
         assert_eq!(waits, [None, None, seconds(2), seconds(10), None]);
     }
 
+    #[cfg(feature = "programs")]
     #[test]
     fn token_of_the_dial_fills_messages() {
         let keys = "    token_command: 'true'\n    on_connect: [{key: '${token}'}]\n";
         assert_eq!(sent(&script(keys).steps[0]), r#"{"key":"t"}"#);
     }
 
+    #[cfg(feature = "programs")]
     #[test]
     fn command_has_three_ways_to_begin() {
         let overture = |command: &str| {

@@ -266,7 +266,7 @@ impl Dialing {
         match opened {
             Ok(recording) => {
                 let name = &self.sources[id.0].relay.name;
-                match recording.replay.wait_for_clients {
+                match recording.audience() {
                     0 => {}
                     1 => log::info!("source {name}: waits for a client"),
                     clients => log::info!("source {name}: waits for {clients} clients"),
@@ -284,7 +284,7 @@ impl Dialing {
         audience: impl Fn(SourceId) -> usize,
     ) -> Option<(SourceId, Box<Recording>)> {
         let is_due = |(id, stage): &(usize, &Stage)| match stage {
-            Stage::Ready(recording) => recording.replay.wait_for_clients <= audience(SourceId(*id)),
+            Stage::Ready(recording) => recording.audience() <= audience(SourceId(*id)),
             Stage::Idle
             | Stage::Resolving { .. }
             | Stage::Hanging { .. }

@@ -12,11 +12,14 @@ pub mod limits;
 mod listening;
 pub mod logging;
 mod notify;
+#[cfg_attr(not(feature = "programs"), path = "no_program.rs")]
 mod program;
 mod reach;
+#[cfg_attr(not(feature = "recording"), path = "no_recording.rs")]
 pub mod recording;
 mod redirect;
 mod reloading;
+#[cfg_attr(not(feature = "recording"), path = "no_replaying.rs")]
 mod replaying;
 mod sandbox;
 pub mod signals;

@@ -25,7 +25,7 @@ const LEAST_PASS: Duration = Duration::from_millis(100);
 /// A recording that is ready to be played.
 #[derive(Debug)]
 pub struct Recording {
-    pub(super) replay: Replay,
+    replay: Replay,
     name: String,
     /// `None`: there is nothing in it.
     reader: Option<Reader<File>>,
@@ -86,6 +86,11 @@ impl Recording {
         let reader = Reader::begin(file, max_message_size);
         let reader = reader.map_err(|error| format!("{shown}: {error}"))?;
         Ok(Self { replay, name: name.to_owned(), reader, max_message_size })
+    }
+
+    /// Clients that are waited for before it begins.
+    pub(super) fn audience(&self) -> usize {
+        self.replay.wait_for_clients
     }
 
     /// Plays it in a thread of its own. The relay's end of the connection.

@@ -25,7 +25,7 @@ fn token(command: &TokenCommand, timeout: Duration) -> Result<String, String> {
     Ok(token)
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "programs"))]
 mod tests {
     use super::*;
 

@@ -19,6 +19,7 @@ fn script(folder: &Folder, name: &str, lines: &str) -> PathBuf {
     path
 }
 
+#[cfg(feature = "programs")]
 #[test]
 fn token_is_made_anew_for_each_dial_also_inside_the_sandbox() {
     let (folder, bin, service, port) = (Folder::new(), Folder::new(), Service::new(), Port::free());
@@ -41,6 +42,7 @@ fn token_is_made_anew_for_each_dial_also_inside_the_sandbox() {
     greet(&mut source, &mut [&mut Peer::connect(&port)]);
 }
 
+#[cfg(feature = "programs")]
 #[test]
 fn text_is_a_command_of_the_shell_and_its_failure_is_told_without_its_output() {
     let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
@@ -57,6 +59,7 @@ fn text_is_a_command_of_the_shell_and_its_failure_is_told_without_its_output() {
     assert!(!program.stderr().contains("s3cret") && !program.stderr().contains("sesame"));
 }
 
+#[cfg(feature = "programs")]
 #[test]
 fn program_that_is_late_is_killed_and_the_dial_tried_again() {
     let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
@@ -66,6 +69,7 @@ fn program_that_is_late_is_killed_and_the_dial_tried_again() {
     program.wait_for_times("token_command did not end within 0.05 s, it was killed", 2);
 }
 
+#[cfg(feature = "programs")]
 #[test]
 fn check_runs_no_program_and_knows_where_a_token_belongs() {
     let (folder, service, port) = (Folder::new(), Service::new(), Port::free());

@@ -15,6 +15,7 @@ mod notify;
 mod peer;
 mod program;
 mod proxy;
+#[cfg(feature = "recording")]
 mod recordings;
 mod relaying;
 mod reload;

@@ -145,6 +145,7 @@ fn relay_does_all_its_work_inside() {
     assert_eq!(fs::read_dir(confined.folder.join("run")).unwrap().count(), 0);
 }
 
+#[cfg(feature = "recording")]
 #[test]
 fn recording_is_rotated_inside_and_not_made_elsewhere() {
     if !has_landlock() {
