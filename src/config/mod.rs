@@ -384,7 +384,8 @@ sauces: []
         let command = if cfg!(feature = "programs") { command } else { "" };
         let right = source(1, "ws://u:hunter2@host/?hunter2", "Bearer hunter2");
         let right = right.replace("  - {", "  - ").replace(", headers", "\n    headers");
-        let right = right.replace(", websocket_port: 1}", "\n    websocket_port: 1") + said + command;
+        let right =
+            right.replace(", websocket_port: 1}", "\n    websocket_port: 1") + said + command;
         let settings = settings(&format!("sources:\n{right}"));
         let shown = format!(
             "{settings:?}{}{:?}",

@@ -167,7 +167,8 @@ impl Builder<'_> {
     /// Looks at the url of a recording; the name that comes from it.
     pub(super) fn check_recording(&mut self, key: &KeyPath, file: &Path) -> Option<String> {
         if !cfg!(feature = "recording") {
-            let message = "scheme \"file\" needs a veylor that was built with the feature `recording`";
+            let message =
+                "scheme \"file\" needs a veylor that was built with the feature `recording`";
             self.problems.add(key.clone(), message);
             return None;
         }

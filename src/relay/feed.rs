@@ -1,8 +1,8 @@
 //! A source that has several connections, its *legs*: a feed.
 //!
-//! A leg is a [`Source`](super::source::Source) like any other, with a connection, a state and a
+//! A leg is a `Source` like any other, with a connection, a state and a
 //! backoff of its own. What is here says which legs are wanted at a moment, from how they stand
-//! alone ([`wanted`]); `legs` does what follows from it, and `dedup` knows copies of a message.
+//! alone (`wanted`); `legs` does what follows from it, and `dedup` knows copies of a message.
 //!
 //! A source of several urls has a leg for each of them, one with a `max_age` has two for each: they
 //! take turns. The next connection is dialled when the old one has reached its age, and the old one

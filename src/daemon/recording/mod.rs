@@ -3,7 +3,7 @@
 //! The relay makes the records ([`crate::relay::record`]), the loop hands them over in each turn,
 //! and the thread writes them. What waits is counted in bytes and bounded, so that a slow disk costs
 //! records and never the relay. A thread that cannot write says so once, throws away what comes, and
-//! tries again every [`RETRY`].
+//! tries again every `RETRY`.
 
 mod file;
 pub(super) mod reader;
