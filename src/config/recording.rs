@@ -262,7 +262,8 @@ impl Builder<'_> {
     }
 }
 
-#[cfg(all(test, feature = "recording"))]
+#[cfg(test)]
+#[cfg(feature = "recording")]
 mod tests {
     use super::super::parse;
     use super::*;

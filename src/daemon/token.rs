@@ -25,7 +25,8 @@ fn token(command: &TokenCommand, timeout: Duration) -> Result<String, String> {
     Ok(token)
 }
 
-#[cfg(all(test, feature = "programs"))]
+#[cfg(test)]
+#[cfg(feature = "programs")]
 mod tests {
     use super::*;
 
