@@ -190,11 +190,11 @@ impl ClientList {
     }
 }
 
-/// What a client's wire is called in the list.
+/// What a client's wire is called in the list, in four letters at most.
 pub(super) fn kind(client: &ClientStats) -> &str {
     match &*client.wire {
-        "websocket" => "ws",
-        "numbered" => "ws seq",
+        "websocket" | "numbered" => "ws",
+        "ndjson" => "json",
         // Lengths are spoken over TCP, too.
         "prefixed" if client.peer.parse::<SocketAddr>().is_err() => "unix",
         "prefixed" | "lines" => "tcp",

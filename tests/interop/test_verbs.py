@@ -134,6 +134,7 @@ def test_clients_shows_a_line_for_each(world, relay, source, veylor):
             "ID": ANY,
             "CHANNEL": "feed",
             "WIRE": wire,
+            "WANTS": "",
             "PEER": ANY,
             "NAME": "",
             "FOR": ANY,

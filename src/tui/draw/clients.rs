@@ -14,7 +14,7 @@ use super::{Canvas, first_row};
 const COLUMNS: [Column; 13] = [
     Column { title: "id", min_width: 2, share: 0, rank: 3, side: Side::Right },
     Column { title: "channel", min_width: 8, share: 1, rank: 4, side: Side::Left },
-    Column { title: "kind", min_width: 6, share: 0, rank: 7, side: Side::Left },
+    Column { title: "kind", min_width: 4, share: 0, rank: 7, side: Side::Left },
     Column { title: "address", min_width: 15, share: 3, rank: 0, side: Side::Left },
     Column { title: "agent", min_width: 7, share: 2, rank: 8, side: Side::Left },
     Column { title: "lag", min_width: 5, share: 0, rank: 0, side: Side::Right },
