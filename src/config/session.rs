@@ -170,6 +170,7 @@ impl fmt::Debug for SessionTemplate {
 mod tests {
     use super::super::parse;
     use super::*;
+    #[cfg(feature = "programs")]
     use crate::relay::script::Overture;
 
     fn session(keys: &str) -> SessionTemplate {

@@ -21,6 +21,7 @@ mod relaying;
 mod reload;
 mod sandbox;
 mod secrets;
+#[cfg(feature = "programs")]
 mod session;
 #[cfg(feature = "tls")]
 mod shipped;
@@ -30,3 +31,5 @@ mod stopping;
 mod taps;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "programs")]
+mod tokens;

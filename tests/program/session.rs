@@ -15,7 +15,6 @@ print(json.dumps({'op': 'login', 'sign': hmac.new(key, challenge.encode(), hashl
 print('second line')
 ";
 
-#[cfg(feature = "programs")]
 #[test]
 fn login_with_a_challenge_comes_before_all_else_at_each_connect() {
     let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
@@ -55,7 +54,6 @@ fn login_with_a_challenge_comes_before_all_else_at_each_connect() {
     assert!(!program.stderr().contains("s3cret"), "{}", program.stderr());
 }
 
-#[cfg(feature = "programs")]
 #[test]
 fn program_that_fails_or_is_late_is_told_and_tried_again() {
     let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
@@ -88,7 +86,6 @@ fn program_that_fails_or_is_late_is_told_and_tried_again() {
     assert!(!program.stderr().contains("s3cret"), "{}", program.stderr());
 }
 
-#[cfg(feature = "programs")]
 #[test]
 fn connections_that_come_and_go_start_no_crowd_of_programs() {
     let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
@@ -114,7 +111,6 @@ fn connections_that_come_and_go_start_no_crowd_of_programs() {
     }
 }
 
-#[cfg(feature = "programs")]
 #[test]
 fn program_is_run_at_once_where_the_service_does_not_speak_first() {
     let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
@@ -142,7 +138,6 @@ fn heartbeats_and_replies_keep_a_service_content() {
     assert_eq!(answer.as_deref(), Some(r#"{"pong":1492420473027}"#));
 }
 
-#[cfg(feature = "programs")]
 #[test]
 fn login_that_fails_shows_no_secret_whatever_is_logged() {
     let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
@@ -166,7 +161,6 @@ fn login_that_fails_shows_no_secret_whatever_is_logged() {
     assert!(!program.stderr().contains("s3cret"), "{}", program.stderr());
 }
 
-#[cfg(feature = "programs")]
 #[test]
 fn problems_name_the_key_and_hide_what_may_be_secret() {
     let folder = Folder::new();
