@@ -4,7 +4,7 @@ use std::fmt;
 
 use httparse::Header;
 
-use super::http::{has_token, header};
+use super::http::{accepts, has_token, header, origin_form};
 use super::pattern::{Pattern, Pointer};
 use super::wire::Wire;
 use crate::net::url::percent_decoded;
@@ -48,6 +48,7 @@ impl Entrance {
     /// What a request asks for. `is_shared`: its path names a channel. The error says what is
     /// wrong with it.
     pub fn of(target: &str, headers: &[Header<'_>], is_shared: bool) -> Result<Self, String> {
+        let target = origin_form(target);
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let (path, ending) = match path.rsplit_once('/') {
             Some((before, "sse")) => (before, Some(Wire::Sse)),
@@ -55,7 +56,7 @@ impl Entrance {
             _ => (path, None),
         };
         let is_websocket = has_token(headers, "Upgrade", "websocket");
-        let is_sse = || has_token(headers, "Accept", "text/event-stream");
+        let is_sse = || accepts(headers, "text/event-stream");
         let by_header = || is_sse().then_some(Wire::Sse);
         let stream = if is_websocket { None } else { ending.or_else(by_header) };
         let name = percent_decoded(path.trim_matches('/'));
@@ -185,6 +186,9 @@ mod tests {
         assert_eq!(shared("/", &[]), Ok(plain("", Wire::WebSocket)));
         let accept = Header { name: "Accept", value: b"text/event-stream" };
         assert_eq!(shared("/trades", &[accept]), Ok(plain("trades", Wire::Sse)));
+        let weighed = Header { name: "Accept", value: b"text/html, Text/Event-Stream;q=0.9" };
+        assert_eq!(shared("/trades", &[weighed]), Ok(plain("trades", Wire::Sse)));
+        assert_eq!(shared("http://h:1/trades/sse?x", &[]), Ok(plain("trades", Wire::Sse)));
         let own = Entrance::of("/any/sse", &[], false);
         assert_eq!(own, Ok(Entrance::plain(Wire::Sse)));
         let own = Entrance::of("/any/sse", &[UPGRADE], false);

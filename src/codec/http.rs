@@ -31,6 +31,27 @@ pub fn tokens<'h>(headers: &'h [Header<'h>], name: &str) -> impl Iterator<Item =
         .filter(|token| !token.is_empty())
 }
 
+/// A target as most write it: a path and a query, also if it is a whole URL (RFC 9112, section
+/// 3.2.2).
+pub fn origin_form(target: &str) -> &str {
+    match target.split_once("://") {
+        Some((_, rest)) if !target.starts_with('/') => {
+            rest.find(['/', '?']).map_or("/", |at| &rest[at..])
+        }
+        _ => target,
+    }
+}
+
+/// Whether a type of content is among those that are asked for by name, whatever its weight (RFC
+/// 9110, section 12.5.1).
+pub fn accepts(headers: &[Header<'_>], content_type: &str) -> bool {
+    let essence = |range: &str| {
+        let essence = range.split(';').next().unwrap_or_default();
+        essence.trim_ascii().eq_ignore_ascii_case(content_type)
+    };
+    tokens(headers, "Accept").any(essence)
+}
+
 /// Whether a host stands for one machine for ever. Any other name may be made to point here by
 /// whoever owns it, after its page was loaded.
 pub fn is_fixed_host(host_and_port: &str) -> bool {

@@ -4,7 +4,7 @@
 use httparse::Status;
 
 use super::auth::Shown;
-use super::http::{MAX_HEAD_BYTES, MAX_HEADERS, has_token, header};
+use super::http::{MAX_HEAD_BYTES, MAX_HEADERS, has_token, header, origin_form};
 use crate::reactor::inbox::Inbox;
 use crate::reactor::outbox::Outbox;
 
@@ -176,15 +176,9 @@ fn body_bytes(headers: &[httparse::Header<'_>]) -> Result<usize, Refusal> {
     }
 }
 
-/// The path of a target, which may be a whole URL (RFC 9112, section 3.2.2), without its query.
+/// The path of a target without its query.
 fn path_of(target: &str) -> &str {
-    let path = match target.split_once("://") {
-        Some((_, rest)) if !target.starts_with('/') => {
-            rest.find(['/', '?']).map_or("/", |at| &rest[at..])
-        }
-        _ => target,
-    };
-    match path.split('?').next() {
+    match origin_form(target).split('?').next() {
         None | Some("") => "/",
         Some(path) => path,
     }

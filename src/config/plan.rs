@@ -317,7 +317,14 @@ fn client_shares(settings: &Settings, endpoint: &Endpoint) -> Vec<Share> {
                 format!("{MAX_NEWCOMERS} newcomers of {endpoint}"),
                 CLIENT_BYTES,
             );
-            settings.channels.iter().map(of_channel).chain([newcomers]).collect()
+            // Clients of a port of the channel's own are the same crowd.
+            let has_port = |id: ChannelId| {
+                let mut own = settings.endpoints_of(id).filter(|own| own.gate() == Gate::Web);
+                own.any(|own| own.tls.is_some() || endpoint.tls.is_none())
+            };
+            let channels = (0..).map(ChannelId).zip(&settings.channels);
+            let others = channels.filter(|(id, _)| !has_port(*id));
+            others.map(|(_, channel)| of_channel(channel)).chain([newcomers]).collect()
         }
         Guests::Operators => Vec::new(),
     }

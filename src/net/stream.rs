@@ -2,11 +2,12 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
+use std::time::Duration;
 
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 
 use super::tls::TlsStream;
 
@@ -15,6 +16,12 @@ use super::tls::TlsStream;
 const UNSENT_BYTES: u32 = 512 * 1024;
 /// The same for last words.
 const RESERVE_BYTES: u32 = 2 * 1024 * 1024;
+/// A client's connection on which nothing passes is asked by the system after so long,
+const KEEP_ALIVE_AFTER: Duration = Duration::from_mins(1);
+/// then this often,
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
+/// and has vanished if it is silent so many times.
+const KEEP_ALIVE_RETRIES: u32 = 4;
 
 /// What the relay needs of a connection; tests have one in memory.
 pub trait Socket: Read + Write {
@@ -51,7 +58,12 @@ impl Stream {
     pub fn client(stream: TcpStream) -> Self {
         // Small messages do not wait for the acknowledgement of those before.
         let _ = stream.set_nodelay(true);
-        let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES);
+        let socket = SockRef::from(&stream);
+        let _ = socket.set_tcp_notsent_lowat(UNSENT_BYTES);
+        // Streams and bare TCP have no pings: the system notices a peer that has vanished.
+        let keep_alive = TcpKeepalive::new().with_time(KEEP_ALIVE_AFTER);
+        let keep_alive = keep_alive.with_interval(KEEP_ALIVE_INTERVAL);
+        let _ = socket.set_tcp_keepalive(&keep_alive.with_retries(KEEP_ALIVE_RETRIES));
         Self::Tcp(stream)
     }
 

@@ -9,7 +9,7 @@ use tungstenite::handshake::derive_accept_key;
 use crate::codec::auth::{self, Auth, Grant, Shown};
 use crate::codec::entrance::Entrance;
 use crate::codec::http::{
-    MAX_HEAD_BYTES, MAX_HEADERS, has_token, header, is_fixed_host, reason_phrase, tokens,
+    MAX_HEAD_BYTES, MAX_HEADERS, accepts, has_token, header, is_fixed_host, reason_phrase, tokens,
 };
 use crate::codec::{Error, Wire, base64};
 use crate::reactor::outbox::Outbox;
@@ -114,7 +114,7 @@ pub(super) fn asked(head: &[u8], is_shared: bool) -> Result<Asked, Refusal> {
         let entrance =
             Entrance::of(target, headers, is_shared).map_err(|wrong| (400, wrong.into()))?;
         if is_shared && entrance.channel.is_empty() && !has_token(headers, "Upgrade", "websocket") {
-            return Ok(Asked::List { as_json: has_token(headers, "Accept", "application/json") });
+            return Ok(Asked::List { as_json: accepts(headers, "application/json") });
         }
         Ok(Asked::Messages(entrance))
     })
