@@ -2,7 +2,6 @@
 
 pub mod inbox;
 pub mod mailbox;
-pub mod order;
 pub mod outbox;
 pub mod pace;
 pub mod poller;

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use super::settings::{LastValue, PrologueRule, SourceId};
 use crate::codec::pattern::Pointer;
 use crate::codec::{Kind, Message};
-use crate::reactor::order::order;
 
 /// Payload bytes that are kept of the beginning of a connection; it ends where they are reached.
 pub const MAX_PROLOGUE_BYTES: usize = 256 * 1024;
@@ -141,9 +140,9 @@ impl LastValues {
 
     /// The latest messages, oldest first.
     pub(super) fn messages(&self) -> Vec<&Kept> {
-        let messages: Vec<_> = self.by_key.values().collect();
-        let oldest_first = order(messages.iter().map(|kept| kept.number));
-        oldest_first.into_iter().map(|at| messages[at]).collect()
+        let mut messages: Vec<_> = self.by_key.values().collect();
+        messages.sort_unstable_by_key(|kept| kept.number);
+        messages
     }
 
     fn complain(&mut self, max_keys: usize, channel: &str) {
