@@ -102,7 +102,8 @@ impl Backlog {
         self.append(frame, number, now);
     }
 
-    /// Appends a frame and evicts nothing, whatever the limits: for the last word of a source.
+    /// Appends a frame and evicts nothing, whatever the limits: for the last word of a source, and
+    /// for what a history keeps.
     pub fn append(&mut self, frame: Frame<'_>, number: u64, now: Instant) {
         let segment = self.segment_for(frame.len());
         segment.extend_from_slice(frame.header());

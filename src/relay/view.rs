@@ -64,7 +64,9 @@ impl View {
         for (message, number, at) in history.messages() {
             if newest.is_none_or(|newest| number > newest) && self.wants(message) {
                 self.encode(message, number);
-                self.backlog.push(Self::frame_in(self.wire, &self.encoded, message), number, at);
+                // Whatever the limits: a frame may be larger than what the history counts, and who
+                // was promised what the history keeps gets it whole.
+                self.backlog.append(Self::frame_in(self.wire, &self.encoded, message), number, at);
             }
         }
     }

@@ -229,6 +229,28 @@ fn history_outlives_its_clients_and_slow_ones_do_not_lengthen_it() {
 }
 
 #[test]
+fn first_of_a_form_that_takes_more_bytes_than_the_history_misses_nothing() {
+    let sent: Vec<_> = (0..11).map(|n| format!("{n:0200}")).collect();
+    // Ten messages and the byte that the history keeps with each.
+    let max_queue_bytes = 10 * 201;
+    for part in ["", "&match=0"] {
+        let mut world = World::new(ChannelSettings { max_queue_bytes, ..with_history(10) });
+        world.source_sends(&sent);
+        let plain = world.client_at(&format!("/?since=0{part}"));
+        let (events, _) = world.stream_at(&format!("/sse?since=0{part}"));
+        assert_eq!(world.received(plain), sent[1..]);
+        let events = world.streamed(events);
+        let first = format!("\n\nid: 1\ndata: {}\n\nid: 2\n", sent[1]);
+        assert!(events.contains(&first), "{events}");
+
+        // There is room for fewer of these; whoever asks for more is told.
+        world.source_sends([&sent[0]]);
+        let late = world.client_at(&format!("/?since=1{part}"));
+        assert!(world.received(late)[0].starts_with("close 4410 "));
+    }
+}
+
+#[test]
 fn client_that_returns_is_entitled_to_what_it_asked_for() {
     let settings = ChannelSettings {
         max_queue_size: 5,
