@@ -78,7 +78,9 @@ impl<S: Socket> Relay<S> {
 
     /// When a feed must be looked at.
     pub(super) fn next_look_at_feeds(&self) -> Option<Instant> {
-        self.feeds.iter().filter_map(|feed| feed.look_at).min()
+        // Nothing is chosen any more at the relay's end.
+        let feeds = self.feeds.iter().filter(|_| self.ending.is_none());
+        feeds.filter_map(|feed| feed.look_at).min()
     }
 
     /// The source that stands for the feed of a leg; a source that is none stands for itself.

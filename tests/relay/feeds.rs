@@ -151,6 +151,21 @@ fn first_url_that_flaps_costs_nothing() {
 }
 
 #[test]
+fn relay_that_ends_does_not_look_at_its_feeds_again_and_again() {
+    let mut world = world(Strategy::Race, &[0, 1]);
+    let client = world.client(Wire::WebSocket);
+    world.stall(client);
+    bring(&mut world, &[A, B], 0..1);
+    world.pass(MIN_OVERLAP - SECOND / 10);
+    world.stop();
+    // Time goes on from deadline to deadline; a deadline that stays would never let it.
+    world.pass(SECOND / 2);
+    assert!(!world.relay.is_finished());
+    world.pass(2 * SECOND);
+    assert!(world.relay.is_finished());
+}
+
+#[test]
 fn third_url_serves_when_two_have_failed() {
     let settings = legs(Strategy::Failover, &[0, 1, 2]);
     let mut world = World::laid_out(vec![fed_by(&settings, channel())], settings);
