@@ -13,6 +13,8 @@ use crate::net::url::percent_decoded;
 pub const MAX_PATTERNS: usize = 8;
 /// Values that one pattern may ask for.
 pub const MAX_VALUES: usize = 64;
+/// Characters of a filter that are shown.
+const MAX_SHOWN_CHARS: usize = 200;
 
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,21 +148,26 @@ fn switch(key: &str, text: &str) -> Result<bool, String> {
     }
 }
 
+/// A client's own words: no more of them than fit into a line, and escaped, so that they forge none.
 impl fmt::Display for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, pattern) in self.0.iter().enumerate() {
-            let and = if n == 0 { "" } else { " and " };
-            match pattern {
-                Pattern::Contains(part) => write!(f, "{and}{part:?}")?,
-                Pattern::Equals(whole) => write!(f, "{and}={whole:?}")?,
-                Pattern::Json(wanted) => {
-                    for (pointer, values) in wanted {
-                        write!(f, "{and}{pointer}={}", values.join(","))?;
-                    }
-                }
-            }
+        let whole = self.0.iter().map(shown).collect::<Vec<_>>().join(" and ");
+        let mut chars = whole.chars();
+        let beginning: String = chars.by_ref().take(MAX_SHOWN_CHARS).collect();
+        write!(f, "{beginning}{}", if chars.next().is_some() { "…" } else { "" })
+    }
+}
+
+fn shown(pattern: &Pattern) -> String {
+    match pattern {
+        Pattern::Contains(part) => format!("{part:?}"),
+        Pattern::Equals(whole) => format!("={whole:?}"),
+        Pattern::Json(wanted) => {
+            let pairs = wanted.iter().map(|(pointer, values)| {
+                format!("{pointer}={}", values.join(",")).escape_debug().to_string()
+            });
+            pairs.collect::<Vec<_>>().join(" and ")
         }
-        Ok(())
     }
 }
 
@@ -205,6 +212,17 @@ mod tests {
         assert_eq!(filter("/a?match=BTC&match=contains:/x"), "\"BTC\" and \"/x\"");
         assert_eq!(filter("/a?match=%2Fs%3DBTC%2CETH"), "/s=BTC,ETH");
         assert_eq!(filter("/a?match=/a/b=1"), "/a/b=1");
+    }
+
+    #[test]
+    fn filter_is_shown_in_one_line_that_has_an_end() {
+        let filter = |target: &str| shared(target, &[UPGRADE]).unwrap().filter.unwrap().to_string();
+        assert_eq!(filter("/a?match=/s=x%0AERROR%1B%5B2J"), "/s=x\\nERROR\\u{1b}[2J");
+        assert_eq!(filter("/a?match=/%0As=x"), "/\\ns=x");
+        assert_eq!(filter("/a?match=x%0A"), "\"x\\n\"");
+        let long = filter(&format!("/a?match=/s={}", "x".repeat(10_000)));
+        assert_eq!(long.chars().count(), MAX_SHOWN_CHARS + 1);
+        assert!(long.ends_with("x…"));
     }
 
     #[test]
