@@ -1,5 +1,6 @@
 //! A named stream: its views and its clients.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -289,15 +290,18 @@ impl Channel {
     /// Owes a new client what is kept from before a message.
     fn greet<S: Socket>(&self, conn: &mut Conn<S>, first: u64) {
         let view = &self.views[conn.view];
-        let prologues = self.prologues.iter().flat_map(Prologue::messages);
+        let prologues = || self.prologues.iter().flat_map(Prologue::messages);
         let mut owe = |kept: &Kept| {
             if kept.number() < first && view.wants(kept.message()) {
                 let (message, number) = (kept.message(), kept.number());
                 conn.outbox.write(|bytes| view.wire.encode(message, number, bytes));
             }
         };
-        prologues.for_each(&mut owe);
-        self.last_values.messages().into_iter().for_each(owe);
+        prologues().for_each(&mut owe);
+        // What began a connection may be the latest of its key still: it is given once.
+        let begun: HashSet<u64> = prologues().map(Kept::number).collect();
+        let latest = self.last_values.messages().into_iter();
+        latest.filter(|kept| !begun.contains(&kept.number())).for_each(owe);
     }
 
     /// The view that has a form, if somebody follows it or it is always there.

@@ -351,6 +351,12 @@ fn nothing_is_given_twice_to_a_new_client() {
     assert_eq!(world.received(late), [hello, b, a2, "x"]);
     let back = world.client_at("/?since=3");
     assert_eq!(world.received(back), ["x"], "who comes back has the rest");
+
+    let prologue = Some(PrologueRule::Messages(2));
+    let mut world = World::new(ChannelSettings { prologue, ..with_last_value() });
+    world.source_sends([a, b, a2]);
+    let late = world.client_at("/");
+    assert_eq!(world.received(late), [a, b, a2], "the latest of b began the connection");
 }
 
 #[test]
