@@ -114,6 +114,8 @@ impl Channel {
         if settings.prologue != self.settings.prologue {
             self.prologues.clear();
         }
+        // Who feeds it no longer has begun nothing of what comes.
+        self.prologues.retain(|prologue| settings.sources.contains(&prologue.source));
         self.policy = Arc::new(policy_of(&settings));
         self.settings = settings;
     }

@@ -11,7 +11,7 @@ use veylor::config::reload::plan;
 use veylor::config::settings::Settings;
 use veylor::relay::reload::{Layout, Seat, Seats};
 use veylor::relay::settings::{
-    ChannelId, ChannelSettings, OnSourceLoss, SlowClient, SourceId, SourceSettings,
+    ChannelId, ChannelSettings, OnSourceLoss, PrologueRule, SlowClient, SourceId, SourceSettings,
 };
 use veylor::relay::{LINGER, Outcome, State};
 
@@ -46,6 +46,23 @@ fn world(layout: &Layout) -> World {
 
 fn texts(count: usize) -> Vec<String> {
     (0..count).map(|n| format!("message {n}")).collect()
+}
+
+#[test]
+fn beginning_of_a_source_that_was_removed_is_given_to_nobody() {
+    let prologue = Some(PrologueRule::Messages(1));
+    let settings = ChannelSettings { prologue, ..fed_by("all", &[A, B]) };
+    let mut world = World::of(vec![settings.clone()], vec![named("a"), named("b")]);
+    world.sends(A, ["a begins"]);
+    world.sends(B, ["b begins"]);
+    let settings = ChannelSettings { sources: vec![A], ..settings };
+    world.reload(Layout {
+        sources: vec![Some(named("a")), None],
+        channels: vec![Some(settings)],
+        ..Layout::default()
+    });
+    let client = world.client_at("/");
+    assert_eq!(world.received(client), ["a begins"]);
 }
 
 #[test]
