@@ -46,13 +46,17 @@ impl<S: Socket> Relay<S> {
         };
         let Some(conn) = self.conns.get_mut(key) else { return };
         let channel = &mut self.channels[id.0];
-        let crowd = channel.crowd(Gate::Web);
-        conn.closed = match crowd.room(&channel.settings, conn.peer) {
+        let peer = conn.peer;
+        conn.closed = match channel.crowd(Gate::Web).room(&channel.settings, peer) {
             Room::Free => None,
             Room::ToRefuse(why) => Some(why),
-            Room::None => Some(Closed::Full),
+            // Nor is there for telling it so.
+            Room::None => {
+                self.part(key, Reason::Closed, &"too many are being refused", now);
+                self.condemned.push(key);
+                return;
+            }
         };
-        let peer = conn.peer;
         conn.role = Role::Client(id);
         conn.codec.set_max_message_size(channel.settings.max_client_message_size);
         self.newcomers -= 1;

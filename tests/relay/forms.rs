@@ -428,6 +428,21 @@ fn newcomers_count_where_they_go() {
 }
 
 #[test]
+fn newcomers_for_whom_there_is_no_room_are_told_so_as_far_as_there_is_room_for_that() {
+    let mut settings = channel();
+    settings.name = "trades".into();
+    settings.max_clients = 1;
+    let mut world = World::new(settings);
+    let _first = world.newcomer_at("/trades");
+    let others: Vec<_> = (0..100).map(|_| world.newcomer()).collect();
+    for other in &others {
+        world.say(*other, b"GET /trades/sse HTTP/1.1\r\nHost: h\r\n\r\n");
+    }
+    let told = others.iter().filter(|other| !world.heard(**other).is_empty()).count();
+    assert_eq!(told, veylor::relay::MAX_REFUSALS);
+}
+
+#[test]
 fn newcomers_that_say_nothing_have_a_limit_and_a_time() {
     let mut world = two_channels();
     let silent: Vec<_> = (0..300).map(|_| world.newcomer()).collect();
