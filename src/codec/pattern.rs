@@ -38,7 +38,7 @@ impl Pattern {
     /// The same, where other patterns look at the message, too.
     pub fn matches_reading<'f>(&'f self, reading: &mut Reading<'_, 'f>) -> bool {
         match self {
-            Self::Contains(part) => contains(reading.payload, part.as_bytes()),
+            Self::Contains(part) => contains(reading.payload, part),
             Self::Equals(whole) => reading.payload == whole.as_bytes(),
             Self::Json(wanted) => wanted.iter().all(|(pointer, values)| {
                 let found = reading.value(pointer);
@@ -217,16 +217,13 @@ fn place(step: &str) -> Option<usize> {
     step.parse().ok().filter(|_| is_number && is_plain)
 }
 
-fn contains(payload: &[u8], part: &[u8]) -> bool {
-    let Some((first, _)) = part.split_first() else { return true };
-    let mut rest = payload;
-    while let Some(at) = rest.iter().position(|byte| byte == first) {
-        if rest[at..].starts_with(part) {
-            return true;
-        }
-        rest = &rest[at + 1..];
+/// Takes a time that the payload's length bounds, whatever part a client asks for. A part is text, so
+/// it is never in what is none.
+fn contains(payload: &[u8], part: &str) -> bool {
+    match std::str::from_utf8(payload) {
+        Ok(text) => text.contains(part),
+        Err(_) => payload.utf8_chunks().any(|chunk| chunk.valid().contains(part)),
     }
-    false
 }
 
 #[cfg(test)]
@@ -300,6 +297,14 @@ mod tests {
         assert!(Pattern::Contains("7}".into()).matches(trade));
         assert!(!Pattern::Contains("7}}".into()).matches(trade));
         assert!(Pattern::Contains(String::new()).matches(b""));
+        let binary = [&b"\xff\xe2\x82BTC\xff"[..], "é\u{fffd}".as_bytes()].concat();
+        for part in ["", "BTC", "é", "\u{fffd}"] {
+            assert!(Pattern::Contains(part.into()).matches(&binary), "{part}");
+        }
+        assert!(!Pattern::Contains("BTC\u{fffd}".into()).matches(&binary));
+        let zeros = vec![b'0'; 4 << 20];
+        let none = Pattern::Contains("0".repeat(15_000) + "1");
+        assert!(!none.matches(&zeros), "and soon");
         assert!(Pattern::Equals("ping".into()).matches(b"ping"));
         assert!(!Pattern::Equals("ping".into()).matches(b"ping "));
         let json = |wanted: &[(&str, &[&str])]| {
