@@ -362,7 +362,7 @@ impl<S: Socket> Relay<S> {
             session.sent_messages += 1;
         }
         self.sources[id.0].tally.own_messages += 1;
-        self.tap.note(id, Way::Forwarded, payload.message());
+        self.tap.note(self.head(id), Way::Forwarded, payload.message());
         self.queue(key);
     }
 
