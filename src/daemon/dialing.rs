@@ -179,6 +179,9 @@ impl Dialing {
         until: Instant,
         find_out: impl FnOnce(Attempt) -> Letter + Send + 'static,
     ) -> Option<String> {
+        // An operator may want another dial while addresses are raced: it takes this one's place, and
+        // what comes of this one is no answer to it.
+        self.dialer.cancel(id);
         self.attempts += 1;
         let attempt = Attempt { source: id, number: self.attempts };
         self.stages[id.0] = Stage::Resolving { number: attempt.number, until };

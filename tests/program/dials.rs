@@ -113,6 +113,35 @@ fn proxy_that_is_not_there_or_says_nothing_is_named() {
 }
 
 #[test]
+fn dial_that_an_operator_wants_takes_the_place_of_one_that_hangs_at_its_proxy() {
+    let (folder, proxy, port) = (Folder::new(), Service::new(), Port::free());
+    let socket = folder.join("admin.sock");
+    folder.write("script", "echo token");
+    let more = format!(
+        "proxy: \"http://{}\"\ntoken_command: '. ./script'\nheaders: {{X-Token: \"${{token}}\"}}",
+        proxy.address()
+    );
+    let config = feed("ws://feed.invalid/x", &port, &more)
+        + &format!("admin: {{unix_socket_path: {}}}\n", socket.display());
+    let program = Program::run(&folder, &(config + QUICK));
+    let hangs = proxy.accept_stream();
+    // The next token takes until the first proxy has answered.
+    folder
+        .write("script", "echo asked > asked; while test ! -e go; do sleep 0.01; done; echo token");
+    let (code, ..) = ended(veylor(&folder).args(["redial", "feed", "--socket", "admin.sock"]));
+    assert_eq!(code, 0);
+    while !folder.join("asked").exists() {
+        thread::yield_now();
+    }
+    let _ = (&hangs).write_all(b"HTTP/1.1 200 OK\r\n\r\n");
+    let mut rest = Vec::new();
+    let _ = (&hangs).read_to_end(&mut rest);
+    folder.write("go", "");
+    let request = answer(proxy.accept_stream(), "HTTP/1.1 200 OK");
+    assert!(request.starts_with("CONNECT feed.invalid:80 "), "{request}\n{}", program.stderr());
+}
+
+#[test]
 fn dial_leaves_from_the_address_or_by_the_interface_that_was_named() {
     let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
     let config = |more: &str| feed(&service.url(), &port, more) + QUICK;
