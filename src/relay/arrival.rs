@@ -53,8 +53,7 @@ impl<S: Socket> Relay<S> {
             // Nor is there for telling it so.
             Room::None => {
                 self.part(key, Reason::Closed, &"too many are being refused", now);
-                self.condemned.push(key);
-                return;
+                return self.linger(key, now);
             }
         };
         conn.role = Role::Client(id);
