@@ -1,7 +1,8 @@
 //! A message a line: what a bare TCP port speaks, and `nc` with it.
 //!
 //! There is no handshake, no ping and no goodbye: the end of the stream is the end. A client's line
-//! is a text without its line break, `\n` or `\r\n`; empty lines mean nothing.
+//! is a text without its line break, `\n` or `\r\n`; empty lines mean nothing. A browser's page can
+//! make any port hear a request, with lines of its own in it; so who begins like HTTP is not heard.
 
 use super::{Error, Event, Kind, Message};
 use crate::reactor::inbox::Inbox;
@@ -10,6 +11,8 @@ use crate::reactor::inbox::Inbox;
 #[derive(Debug)]
 pub struct Codec {
     opened: bool,
+    /// Its first line has come.
+    has_begun: bool,
     max_message_size: usize,
     /// Bytes of the line that has not come whole in which no end was found.
     searched: usize,
@@ -18,7 +21,7 @@ pub struct Codec {
 impl Codec {
     /// A peer whose lines have at most `max_message_size` bytes.
     pub fn new(max_message_size: usize) -> Self {
-        Self { opened: false, max_message_size, searched: 0 }
+        Self { opened: false, has_begun: false, max_message_size, searched: 0 }
     }
 
     pub(super) fn set_max_message_size(&mut self, max_message_size: usize) {
@@ -53,9 +56,18 @@ impl Codec {
             if std::str::from_utf8(line).is_err() {
                 return Err(Error::NotUtf8);
             }
+            if !std::mem::replace(&mut self.has_begun, true) && is_request(line) {
+                return Err(Error::Protocol("a request of HTTP where lines are spoken"));
+            }
             return Ok(Some(Event::Message(Message { kind: Kind::Text, payload: line })));
         }
     }
+}
+
+/// Whether a line begins a request (RFC 9112, section 3).
+fn is_request(line: &[u8]) -> bool {
+    let last_word = line.rsplit(|byte| *byte == b' ').next();
+    last_word.is_some_and(|word| word.len() < line.len() && word.starts_with(b"HTTP/"))
 }
 
 #[cfg(test)]
@@ -88,6 +100,20 @@ mod tests {
         assert!(lines(b"12345678\r\n", 1).is_ok());
         for (bytes, at_once) in [(&b"1234567890"[..], 1), (b"1234567890\n", 100)] {
             assert!(matches!(lines(bytes, at_once), Err(Error::TooLarge { limit: 8, .. })));
+        }
+    }
+
+    #[test]
+    fn browser_s_request_is_not_heard() {
+        let request = "POST / HTTP/1.1\r\nHost: a\r\n\r\n{\"op\":\"buy\"}\n";
+        let (mut codec, mut inbox) = (Codec::new(100), Inbox::default());
+        inbox.push(request.as_bytes());
+        assert_eq!(codec.poll_event(&mut inbox), Ok(Some(Event::Opened)));
+        assert!(matches!(codec.poll_event(&mut inbox), Err(Error::Protocol(_))));
+        let (mut codec, mut inbox) = (Codec::new(100), Inbox::default());
+        inbox.push(b"HTTP/1.1\nsay HTTP/1.1\n");
+        for _ in 0..3 {
+            assert!(matches!(codec.poll_event(&mut inbox), Ok(Some(_))), "these are words");
         }
     }
 

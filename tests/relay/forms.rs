@@ -57,6 +57,16 @@ fn bare_tcp_speaks_lines_both_ways() {
 }
 
 #[test]
+fn browser_s_page_says_nothing_to_the_source_by_bare_tcp() {
+    let mut world = World::new(channel());
+    let page = world.client(Wire::Lines);
+    world.say(page, b"POST / HTTP/1.1\r\nHost: localhost:8770\r\n\r\n{\"op\":\"buy\"}\n");
+    world.pass(Duration::from_secs(1));
+    assert!(world.is_cut_off(page));
+    assert_eq!(world.source_received(), [""; 0]);
+}
+
+#[test]
 fn bare_tcp_speaks_lengths_if_asked_to() {
     let settings = ChannelSettings { tcp_framing: TcpFraming::Length, ..channel() };
     let mut world = World::new(settings);
