@@ -156,7 +156,7 @@ fn relay_that_ends_does_not_look_at_its_feeds_again_and_again() {
     let client = world.client(Wire::WebSocket);
     world.stall(client);
     bring(&mut world, &[A, B], 0..1);
-    world.pass(MIN_OVERLAP - SECOND / 10);
+    world.pass(9 * (MIN_OVERLAP / 10));
     world.stop();
     // Time goes on from deadline to deadline; a deadline that stays would never let it.
     world.pass(SECOND / 2);
