@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use mio::Registry;
 use mio::net::TcpStream;
 
+use super::Letter;
 use super::budget::Budgets;
+use super::program::{self, Printed};
 use super::reach::{Leg, Resolved, open, reach, resolve};
 use super::replaying::Recording;
 use super::sandbox::Sandbox;
-use super::{Letter, program};
 use crate::codec::Location;
 use crate::codec::ws::Request;
 use crate::config::approach::DialBudget;
@@ -243,7 +244,7 @@ impl Dialing {
         let job = move || {
             let printed = program::run(&argv, &overture, timeout);
             let printed = printed.map_err(|why| why + sandbox.hint_for_programs());
-            post.send(Letter::Prompted(id, key, printed));
+            post.send(Letter::Prompted(id, key, printed.map(Printed)));
         };
         match resolver::spawn(job) {
             Ok(()) => {

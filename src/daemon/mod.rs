@@ -40,6 +40,7 @@ pub use self::error::Error;
 use self::listening::{Arrival, Listening};
 use self::logging::Logging;
 use self::notify::Notify;
+use self::program::Printed;
 use self::reach::Resolved;
 use self::recording::Recorders;
 use self::reloading::{Reading, ReloadError, Reloading};
@@ -101,7 +102,7 @@ pub enum Letter {
     /// A source's url, headers and addresses are known, or why not.
     Resolved(Attempt, Result<Box<Resolved>, String>),
     /// What a source's `on_connect_command` has printed for a connection, or why it has failed.
-    Prompted(SourceId, Key, Result<Vec<u8>, String>),
+    Prompted(SourceId, Key, Result<Printed, String>),
     /// A recording is open, or why not.
     Opened(Attempt, Result<Box<Recording>, String>),
     /// The state file was written, or why not.
@@ -393,7 +394,8 @@ impl Daemon {
                 Letter::Reloaded(number, reading) => self.take_reading(number, reading, now),
                 Letter::Prompted(source, key, answer) => {
                     self.dialing.prompt_ended(source);
-                    let answer = answer.as_deref().map_err(String::as_str);
+                    let answer = answer.as_ref().map(|Printed(bytes)| bytes.as_slice());
+                    let answer = answer.map_err(String::as_str);
                     self.relay.prompted(key, answer, now);
                 }
                 Letter::Opened(attempt, opened) => {
