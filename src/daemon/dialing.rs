@@ -10,7 +10,8 @@ use mio::net::TcpStream;
 
 use super::Letter;
 use super::budget::Budgets;
-use super::program::{self, Printed};
+use super::printed::Printed;
+use super::program;
 use super::reach::{Leg, Resolved, open, reach, resolve};
 use super::replaying::Recording;
 use super::sandbox::Sandbox;

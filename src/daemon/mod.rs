@@ -12,6 +12,7 @@ pub mod limits;
 mod listening;
 pub mod logging;
 mod notify;
+mod printed;
 #[cfg_attr(not(feature = "programs"), path = "no_program.rs")]
 mod program;
 mod reach;
@@ -40,7 +41,7 @@ pub use self::error::Error;
 use self::listening::{Arrival, Listening};
 use self::logging::Logging;
 use self::notify::Notify;
-use self::program::Printed;
+use self::printed::Printed;
 use self::reach::Resolved;
 use self::recording::Recorders;
 use self::reloading::{Reading, ReloadError, Reloading};
