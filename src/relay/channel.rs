@@ -1,6 +1,5 @@
 //! A named stream: its views and its clients.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -292,18 +291,17 @@ impl Channel {
     /// Owes a new client what is kept from before a message.
     fn greet<S: Socket>(&self, conn: &mut Conn<S>, first: u64) {
         let view = &self.views[conn.view];
-        let prologues = || self.prologues.iter().flat_map(Prologue::messages);
-        let mut owe = |kept: &Kept| {
-            if kept.number() < first && view.wants(kept.message()) {
-                let (message, number) = (kept.message(), kept.number());
-                conn.outbox.write(|bytes| view.wire.encode(message, number, bytes));
-            }
-        };
-        prologues().for_each(&mut owe);
-        // What began a connection may be the latest of its key still: it is given once.
-        let begun: HashSet<u64> = prologues().map(Kept::number).collect();
-        let latest = self.last_values.messages().into_iter();
-        latest.filter(|kept| !begun.contains(&kept.number())).for_each(owe);
+        let begun = self.prologues.iter().flat_map(Prologue::messages);
+        let is_meant = |kept: &&Kept| kept.number() < first && view.wants(kept.message());
+        let mut owed: Vec<_> = begun.chain(self.last_values.messages()).filter(is_meant).collect();
+        // In the order of their numbers: who is cut off among them and asks for what came after the
+        // last that it has got lacks none. What began a connection may be the latest of its key still.
+        owed.sort_unstable_by_key(|kept| kept.number());
+        owed.dedup_by_key(|kept| kept.number());
+        for kept in owed {
+            let (message, number) = (kept.message(), kept.number());
+            conn.outbox.write(|bytes| view.wire.encode(message, number, bytes));
+        }
     }
 
     /// The view that has a form, if somebody follows it or it is always there.

@@ -370,6 +370,19 @@ fn nothing_is_given_twice_to_a_new_client() {
 }
 
 #[test]
+fn greeting_is_in_the_order_of_the_numbers() {
+    let prologue = Some(PrologueRule::Messages(1));
+    let mut world = World::new(ChannelSettings { prologue, ..with_last_value() });
+    world.source_sends(["hello", r#"{"s":"a"}"#]);
+    world.lose_source();
+    world.pass(Duration::from_secs(6));
+    world.source_sends(["hello again", r#"{"s":"b"}"#]);
+    let client = world.client_at("/?seq=1");
+    let numbers: Vec<u64> = world.received(client).iter().map(|m| number(m)).collect();
+    assert_eq!(numbers, [1, 2, 3]);
+}
+
+#[test]
 fn greeting_reaches_a_client_that_takes_little() {
     let mut world = World::new(with_last_value());
     let large = format!(r#"{{"s":"a","p":"{}"}}"#, "x".repeat(200_000));
