@@ -252,7 +252,9 @@ impl<T> Dial<T> {
 fn connect(address: SocketAddr, way: &Way) -> io::Result<TcpStream> {
     let kind = Type::STREAM.nonblocking().cloexec();
     let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
-    socket.set_tcp_user_timeout(way.user_timeout)?;
+    if way.user_timeout.is_some() {
+        socket.set_tcp_user_timeout(way.user_timeout)?;
+    }
     let bound = match &way.exit {
         Some(Exit::Address(exit)) => socket.bind(&SocketAddr::new(*exit, 0).into()),
         Some(Exit::Interface(name)) => socket.bind_device(Some(name.as_bytes())),
