@@ -12,8 +12,10 @@ use crate::codec::{Kind, Message};
 pub const MAX_PROLOGUE_BYTES: usize = 256 * 1024;
 /// Messages that are kept of it.
 pub const MAX_PROLOGUE_MESSAGES: usize = 1000;
-/// Bytes of keys and payloads that are kept as latest messages.
+/// Bytes of keys and payloads that are kept as latest messages, and of what is kept with each.
 pub const MAX_LAST_VALUE_BYTES: usize = 1024 * 1024;
+/// What each of these takes besides its key and payload: its place in a table that is half full.
+const VALUE_BYTES: usize = 192;
 
 /// A message that is kept for itself.
 #[derive(Debug)]
@@ -47,11 +49,12 @@ impl Kept {
         Self { number, kind: message.kind, payload: message.payload.to_vec() }
     }
 
-    /// Becomes another message, in the same storage.
+    /// Becomes another message, in the same storage, unless that was for a much larger one.
     fn renew(&mut self, message: Message<'_>, number: u64) {
         self.number = number;
         self.kind = message.kind;
         self.payload.clear();
+        self.payload.shrink_to(2 * message.payload.len());
         self.payload.extend_from_slice(message.payload);
     }
 
@@ -118,13 +121,13 @@ impl LastValues {
         let known = self.by_key.get(&*key).map(|kept| kept.payload.len());
         let bytes = match known {
             Some(before) => self.bytes - before + message.payload.len(),
-            None => self.bytes + key.len() + message.payload.len(),
+            None => self.bytes + value_bytes(&key, message.payload),
         };
         let is_full = known.is_none() && self.by_key.len() >= *max_keys;
         if is_full || bytes > MAX_LAST_VALUE_BYTES {
             // A value that is there and not the latest any more would be a lie.
             if let Some(old) = self.by_key.remove(&*key) {
-                self.bytes -= key.len() + old.payload.len();
+                self.bytes -= value_bytes(&key, &old.payload);
             }
             self.complain(*max_keys, channel);
             return;
@@ -152,6 +155,11 @@ impl LastValues {
             );
         }
     }
+}
+
+/// What a latest message takes.
+fn value_bytes(key: &str, payload: &[u8]) -> usize {
+    key.len() + payload.len() + VALUE_BYTES
 }
 
 #[cfg(test)]
@@ -223,5 +231,26 @@ mod tests {
         values.note(&rule(1), text(&large), 3, "test");
         assert_eq!(values.messages().count(), 0);
         assert_eq!(values.bytes, 0);
+    }
+
+    #[test]
+    fn values_that_were_large_once_and_many_small_ones_take_no_more_than_is_said() {
+        let mut values = LastValues::default();
+        let padding = "x".repeat(MAX_LAST_VALUE_BYTES / 2);
+        for number in 0..20 {
+            let large = format!(r#"{{"s":"{number}","p":"{padding}"}}"#);
+            values.note(&rule(100), text(&large), number, "test");
+            values.note(&rule(100), text(&format!(r#"{{"s":"{number}"}}"#)), number, "test");
+        }
+        let taken: usize = values.by_key.values().map(|kept| kept.payload.capacity()).sum();
+        assert_eq!(values.by_key.len(), 20);
+        assert!(taken <= MAX_LAST_VALUE_BYTES, "{taken}");
+
+        let mut values = LastValues::default();
+        for number in 0..50_000 {
+            let small = format!(r#"{{"s":{number}}}"#);
+            values.note(&rule(100_000), text(&small), number, "test");
+        }
+        assert!(values.by_key.len() * VALUE_BYTES <= MAX_LAST_VALUE_BYTES);
     }
 }
