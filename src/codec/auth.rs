@@ -6,10 +6,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use data_encoding::BASE64;
 use httparse::Header;
 use subtle::{Choice, ConstantTimeEq};
 
+use super::base64;
 use super::http::{header, tokens};
 use crate::net::url::percent_decoded;
 
@@ -206,7 +206,7 @@ fn authorization(value: &[u8]) -> Option<Secret> {
     if scheme.eq_ignore_ascii_case(b"Bearer") {
         Some(Secret::Token(rest.into()))
     } else if scheme.eq_ignore_ascii_case(b"Basic") {
-        BASE64.decode(rest).ok().map(|pair| Secret::Basic(pair.into()))
+        base64::decode(rest).map(|pair| Secret::Basic(pair.into()))
     } else {
         None
     }

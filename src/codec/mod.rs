@@ -4,6 +4,7 @@
 //! Encoding for clients happens once per wire: see [`Wire::frame`].
 
 pub mod auth;
+pub mod base64;
 mod date;
 pub mod entrance;
 pub mod error;

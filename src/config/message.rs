@@ -6,13 +6,11 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use data_encoding::BASE64;
-
 use super::problem::KeyPath;
 use super::raw::Raw;
 use super::section::Section;
 use super::template::{Fillings, Fragment, Template, TemplateError};
-use crate::codec::Kind;
+use crate::codec::{Kind, base64};
 use crate::relay::script::{Answer, Payload, Piece};
 
 /// Bytes of a message as it is configured.
@@ -167,7 +165,7 @@ impl Section<'_> {
     }
 
     fn binary(&mut self) -> Option<MessageTemplate> {
-        let decode = |text: &str| BASE64.decode(text.as_bytes()).ok();
+        let decode = |text: &str| base64::decode(text.as_bytes());
         let bytes = self.unshown("binary", "bytes in base64", decode)?;
         if bytes.len() > MAX_MESSAGE_BYTES {
             let limit = MAX_MESSAGE_BYTES / 1024;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::error::{Location, Problem};
+use crate::reactor::order::order;
 
 /// The way to a value: keys and list positions from the top of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -87,9 +88,10 @@ impl Problems {
             path: path.to_string(),
             message,
         };
-        let mut problems: Vec<Problem> = self.found.into_iter().map(with_place).collect();
-        problems.sort_by_key(|problem| problem.location);
-        problems
+        let problems: Vec<Problem> = self.found.into_iter().map(with_place).collect();
+        let key = |place: Location| (place.line as u64) << 32 | place.column as u64;
+        let in_order = order(problems.iter().map(|problem| problem.location.map_or(0, key)));
+        in_order.into_iter().map(|at| problems[at].clone()).collect()
     }
 }
 

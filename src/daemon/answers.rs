@@ -15,6 +15,7 @@ use crate::observe::process::{process, unix_time};
 use crate::observe::prometheus;
 use crate::observe::snapshot::{ChannelStatus, Event, Snapshot, SourceStatus};
 use crate::observe::tapped::{TapEvent, TappedMessage};
+use crate::reactor::order::order;
 use crate::relay::stats::{ClientStats, RecordingStats, SourceStats};
 use crate::relay::tap::Way;
 
@@ -270,11 +271,15 @@ fn no_source(name: &str) -> Response {
     Response::text(404, &format!("there is no source {name}"))
 }
 
-fn furthest_behind(mut clients: Vec<ClientStats>) -> Vec<ClientStats> {
-    if clients.len() > MAX_LISTED_CLIENTS {
-        clients.sort_by_key(|client| std::cmp::Reverse(client.lag_messages));
-        clients.truncate(MAX_LISTED_CLIENTS);
-        clients.sort_by_key(|client| client.id);
+fn furthest_behind(clients: Vec<ClientStats>) -> Vec<ClientStats> {
+    if clients.len() <= MAX_LISTED_CLIENTS {
+        return clients;
     }
-    clients
+    let mut is_listed = vec![false; clients.len()];
+    let furthest_first = order(clients.iter().map(|client| u64::MAX - client.lag_messages));
+    for at in &furthest_first[..MAX_LISTED_CLIENTS] {
+        is_listed[*at] = true;
+    }
+    let by_id = order(clients.iter().map(|client| client.id));
+    by_id.into_iter().filter(|at| is_listed[*at]).map(|at| clients[at].clone()).collect()
 }

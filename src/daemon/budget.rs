@@ -18,6 +18,7 @@ use crate::config::approach::{DialBudget, MAX_BUDGET_DIALS};
 use crate::config::settings::Source;
 use crate::net::resolver;
 use crate::reactor::mailbox::Post;
+use crate::reactor::order::order;
 
 /// Bytes of the state file at most; a larger one is not ours.
 const MAX_STATE_BYTES: u64 = 16 * 1024 * 1024;
@@ -63,12 +64,14 @@ impl Budgets {
             let age = Duration::from_secs(clock.saturating_sub(at));
             now.checked_sub(age).unwrap_or(now)
         };
-        let instants = |mut times: Vec<u64>| {
-            times.sort_unstable();
+        let instants = |times: Vec<u64>| {
+            let oldest_first = order(times.iter().copied());
             let newest = times.len().saturating_sub(MAX_BUDGET_DIALS);
-            times[newest..].iter().copied().map(instant).collect()
+            oldest_first[newest..].iter().map(|at| instant(times[*at])).collect()
         };
-        let dials = state.dials.into_iter().map(|(name, times)| (name, instants(times))).collect();
+        // One after the other: a map that is made of all at once sorts them first.
+        let mut dials = BTreeMap::new();
+        dials.extend(state.dials.into_iter().map(|(name, times)| (name, instants(times))));
         Self { dials, file, writing: Writing::Idle, has_failed: false, post }
     }
 
@@ -124,7 +127,8 @@ impl Budgets {
         let time =
             |at: &Instant| clock.saturating_sub(now.saturating_duration_since(*at).as_secs());
         let times = |dials: &VecDeque<Instant>| dials.iter().map(time).collect();
-        let dials = self.dials.iter().map(|(name, dials)| (name.clone(), times(dials))).collect();
+        let mut dials = BTreeMap::new();
+        dials.extend(self.dials.iter().map(|(name, dials)| (name.clone(), times(dials))));
         let (post, state) = (self.post.clone(), State { dials });
         let job = move || post.send(Letter::Saved(write(&file, &state)));
         if let Err(error) = resolver::spawn(job) {

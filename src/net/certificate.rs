@@ -72,8 +72,11 @@ impl Fingerprint {
         let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b':').collect();
         let has_colons = text.contains(':');
         let is_grouped = !has_colons || text.split(':').all(|pair| pair.len() == 2);
-        let bytes = data_encoding::HEXLOWER_PERMISSIVE.decode(&digits).ok()?;
-        bytes.try_into().ok().filter(|_| is_grouped).map(Self)
+        let digit = |digit: u8| u8::try_from(char::from(digit).to_digit(16)?).ok();
+        let (pairs, []) = digits.as_chunks() else { return None };
+        let byte = |[high, low]: &[u8; 2]| Some(digit(*high)? << 4 | digit(*low)?);
+        let bytes: Option<Vec<u8>> = pairs.iter().map(byte).collect();
+        bytes?.try_into().ok().filter(|_| is_grouped).map(Self)
     }
 }
 

@@ -4,6 +4,7 @@ use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::Kind;
+use crate::codec::base64::decode;
 use crate::relay::tap::Tapped;
 
 /// A line of `/api/sources/{name}/received` and of `/api/sources/{name}/forwarded`.
@@ -56,7 +57,7 @@ impl TappedMessage {
     /// Its payload, if it is there.
     pub fn into_payload(self) -> Option<Vec<u8>> {
         let Self { text, base64, .. } = self;
-        text.map(String::into_bytes).or_else(|| BASE64.decode(base64?.as_bytes()).ok())
+        text.map(String::into_bytes).or_else(|| decode(base64?.as_bytes()))
     }
 }
 

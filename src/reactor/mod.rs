@@ -2,6 +2,7 @@
 
 pub mod inbox;
 pub mod mailbox;
+pub mod order;
 pub mod outbox;
 pub mod pace;
 pub mod poller;

@@ -11,7 +11,7 @@ use crate::codec::entrance::Entrance;
 use crate::codec::http::{
     MAX_HEAD_BYTES, MAX_HEADERS, accepts, has_token, header, is_fixed_host, reason_phrase, tokens,
 };
-use crate::codec::{Error, Wire};
+use crate::codec::{Error, Wire, base64};
 use crate::reactor::outbox::Outbox;
 
 /// The length of a base64-encoded key of 16 bytes.
@@ -330,7 +330,7 @@ fn shown(words: &[u8]) -> Box<str> {
 }
 
 fn is_key(key: &[u8]) -> bool {
-    key.len() == KEY_CHARS && data_encoding::BASE64.decode(key).is_ok_and(|bytes| bytes.len() == 16)
+    key.len() == KEY_CHARS && base64::decode(key).is_some_and(|bytes| bytes.len() == 16)
 }
 
 /// Whether a page may connect: its origin is named, or is the endpoint's own.
