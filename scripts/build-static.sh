@@ -58,6 +58,8 @@ build_with_target() {
     if [[ -z ${!linker_variable:-} ]]; then
         export "$linker_variable=rust-lld"
         flags+=" -C link-arg=--pack-dyn-relocs=relr -C link-arg=--icf=all $(without_unwinder)"
+        # For devices, what several functions have in common becomes one of its own.
+        [[ $profile == small ]] && flags+=" -C llvm-args=-enable-machine-outliner=always"
     fi
     RUSTFLAGS="$flags ${RUSTFLAGS:-}" \
         cargo build --locked --profile "$profile" --target "$target" "${arguments[@]}"

@@ -30,7 +30,7 @@ const DRAFT: &str = "new";
 /// The dials of all sources that have a budget.
 #[derive(Debug)]
 pub(super) struct Budgets {
-    dials: BTreeMap<String, VecDeque<Instant>>,
+    dials: Vec<(String, VecDeque<Instant>)>,
     file: Option<PathBuf>,
     writing: Writing,
     /// Whether it is known that the file cannot be written.
@@ -69,9 +69,7 @@ impl Budgets {
             let newest = times.len().saturating_sub(MAX_BUDGET_DIALS);
             oldest_first[newest..].iter().map(|at| instant(times[*at])).collect()
         };
-        // One after the other: a map that is made of all at once sorts them first.
-        let mut dials = BTreeMap::new();
-        dials.extend(state.dials.into_iter().map(|(name, times)| (name, instants(times))));
+        let dials = state.dials.into_iter().map(|(name, times)| (name, instants(times))).collect();
         Self { dials, file, writing: Writing::Idle, has_failed: false, post }
     }
 
@@ -82,7 +80,8 @@ impl Budgets {
         budget: DialBudget,
         now: Instant,
     ) -> Result<(), Instant> {
-        let dials = self.dials.entry(name.to_owned()).or_default();
+        let at = self.place(name);
+        let dials = &mut self.dials[at].1;
         while dials.front().is_some_and(|at| *at + budget.span <= now) {
             dials.pop_front();
         }
@@ -99,7 +98,7 @@ impl Budgets {
     pub(super) fn keep_only<'a>(&mut self, sources: impl Iterator<Item = &'a Source>) {
         let has_budget = |source: &&Source| source.approach.dial_budget.is_some();
         let names: Vec<_> = sources.filter(has_budget).map(|source| &source.relay.name).collect();
-        self.dials.retain(|name, _| names.contains(&name));
+        self.dials.retain(|(name, _)| names.contains(&name));
     }
 
     /// Learns that a thread has written. What has happened since is written next.
@@ -116,6 +115,14 @@ impl Budgets {
         }
     }
 
+    /// Where the dials of a source are.
+    fn place(&mut self, name: &str) -> usize {
+        self.dials.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
+            self.dials.push((name.to_owned(), VecDeque::new()));
+            self.dials.len() - 1
+        })
+    }
+
     /// Has a thread write the file: the disk may be slow.
     fn save(&mut self, now: Instant) {
         let Some(file) = self.file.clone() else { return };
@@ -127,6 +134,7 @@ impl Budgets {
         let time =
             |at: &Instant| clock.saturating_sub(now.saturating_duration_since(*at).as_secs());
         let times = |dials: &VecDeque<Instant>| dials.iter().map(time).collect();
+        // One after the other: a map that is made of all at once sorts them first.
         let mut dials = BTreeMap::new();
         dials.extend(self.dials.iter().map(|(name, dials)| (name.clone(), times(dials))));
         let (post, state) = (self.post.clone(), State { dials });
