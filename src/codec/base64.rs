@@ -51,13 +51,15 @@ mod tests {
     }
 
     #[test]
-    fn same_texts_are_wrong_as_to_the_crate_that_writes_it() {
+    fn same_texts_are_wrong_as_to_the_crate_that_writes_it_but_for_padding_inside() {
         let mut random = fastrand::Rng::with_seed(1);
         for _ in 0..100_000 {
             let length = random.usize(..10);
             let text: Vec<u8> = (0..length).map(|_| b"AQgw09+/==- "[random.usize(..12)]).collect();
             let shown = String::from_utf8_lossy(&text);
-            assert_eq!(decode(&text), BASE64.decode(&text).ok(), "{shown}");
+            let is_padded_inside = shown.trim_end_matches('=').contains('=');
+            let expected = BASE64.decode(&text).ok().filter(|_| !is_padded_inside);
+            assert_eq!(decode(&text), expected, "{shown}");
         }
     }
 }
