@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use super::settings::{LastValue, PrologueRule, SourceId};
 use crate::codec::pattern::Pointer;
 use crate::codec::{Kind, Message};
-use crate::reactor::order::order;
 
 /// Payload bytes that are kept of the beginning of a connection; it ends where they are reached.
 pub const MAX_PROLOGUE_BYTES: usize = 256 * 1024;
