@@ -1,11 +1,11 @@
 //! `veylor status`, `clients`, `disconnect`, `send`, `reload`: what an operator asks a running relay.
 
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead};
 
 use serde_json::Value;
 
-use super::Failure;
 use super::door::Socket;
+use super::{Failure, print};
 use crate::codec::request::MAX_BODY_BYTES;
 use crate::net::url::percent_encoded;
 
@@ -211,16 +211,6 @@ fn table(columns: &[Column], rows: &Value) -> String {
 fn parsed(text: &str) -> Result<Value, Failure> {
     let wrong = |_| Failure::Refused("the relay's answer is no JSON".to_owned());
     serde_json::from_str(text).map_err(wrong)
-}
-
-/// Prints; whoever has read enough (`| head`) ends it well.
-pub(super) fn print(text: &str) -> Result<(), Failure> {
-    match writeln!(io::stdout(), "{}", text.trim_end()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::System("cannot print".to_owned(), error))
-        }
-        Ok(()) | Err(_) => Ok(()),
-    }
 }
 
 #[cfg(test)]

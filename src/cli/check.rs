@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Failure;
-use super::ask::print;
+use super::print;
 use crate::config;
 use crate::config::settings::Settings;
 use crate::net::listener::Address;

@@ -1,10 +1,12 @@
 //! The command line: one file a command.
 
+#[cfg(feature = "control")]
 mod ask;
 mod check;
 #[cfg(feature = "manual")]
 mod completions;
 mod demo;
+#[cfg(any(feature = "control", feature = "tui"))]
 mod door;
 #[cfg(feature = "manual")]
 mod man;
@@ -14,6 +16,7 @@ mod relay;
 #[cfg(feature = "recording")]
 mod replay;
 mod run;
+#[cfg(feature = "control")]
 mod tap;
 #[cfg(feature = "tui")]
 mod top;
@@ -75,18 +78,25 @@ enum Command {
     #[cfg(feature = "tui")]
     Top(top::Args),
     /// Shows the sources and channels of a running relay
+    #[cfg(feature = "control")]
     Status(ask::Show),
     /// Shows the clients of a running relay
+    #[cfg(feature = "control")]
     Clients(ask::Show),
     /// Disconnects a client of a running relay
+    #[cfg(feature = "control")]
     Disconnect(ask::Disconnect),
     /// Prints messages as they pass through a running relay
+    #[cfg(feature = "control")]
     Tap(tap::Args),
     /// Sends a message to a source of a running relay
+    #[cfg(feature = "control")]
     Send(ask::Send),
     /// Has a source of a running relay dialled anew, with its secrets read again
+    #[cfg(feature = "control")]
     Redial(ask::Redial),
     /// Has a running relay read its configuration again
+    #[cfg(feature = "control")]
     Reload(ask::Reload),
     /// Prints the script that lets a shell complete commands and options
     #[cfg(feature = "manual")]
@@ -110,6 +120,10 @@ enum Failure {
     /// All sources have given up; the log has said so.
     NothingToRelay,
     /// A running relay says no.
+    #[cfg_attr(
+        not(any(feature = "control", feature = "tui")),
+        expect(dead_code, reason = "only a command that asks a relay is refused")
+    )]
     Refused(String),
 }
 
@@ -162,12 +176,19 @@ fn run(cli: Cli) -> Result<(), Failure> {
         }
         #[cfg(feature = "tui")]
         Some(Command::Top(args)) => top::top(&args),
+        #[cfg(feature = "control")]
         Some(Command::Status(args)) => ask::status(&args),
+        #[cfg(feature = "control")]
         Some(Command::Clients(args)) => ask::clients(&args),
+        #[cfg(feature = "control")]
         Some(Command::Disconnect(args)) => ask::disconnect(&args),
+        #[cfg(feature = "control")]
         Some(Command::Tap(args)) => tap::tap(&args),
+        #[cfg(feature = "control")]
         Some(Command::Send(args)) => ask::send(&args),
+        #[cfg(feature = "control")]
         Some(Command::Redial(args)) => ask::redial(&args),
+        #[cfg(feature = "control")]
         Some(Command::Reload(args)) => ask::reload(&args),
         None => {
             let settings = config::load(&config(cli.config)).map_err(Failure::Config)?;
@@ -179,6 +200,16 @@ fn run(cli: Cli) -> Result<(), Failure> {
             let logging = logging(&settings.log, manner)?;
             run::run(settings, logging)
         }
+    }
+}
+
+/// Prints; whoever has read enough (`| head`) ends it well.
+fn print(text: &str) -> Result<(), Failure> {
+    match writeln!(io::stdout(), "{}", text.trim_end()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::System("cannot print".to_owned(), error))
+        }
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 
