@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +10,8 @@ use super::reader::{ReadError, Reader};
 use crate::codec::recording::{BEGINNING, Found, record, whole_records};
 use crate::config::recording::Record;
 
+/// Who may read a new file: its own user, since feeds may be private.
+const FILE_MODE: u32 = 0o600;
 /// A lock that somebody else has is asked for so often, with a pause before each further time.
 const LOCK_ATTEMPTS: u32 = 40;
 const LOCK_PAUSE: Duration = Duration::from_millis(25);
@@ -109,7 +112,9 @@ impl RecordingFile {
             rename(&aside(path, number), &aside(path, number + 1))?;
         }
         rename(path, &aside(path, 1))?;
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true).mode(FILE_MODE);
+        let file = options.open(path)?;
         lock(&file)?;
         *self = Self { settings: self.settings.clone(), file, size: 0 }.begun()?;
         Ok(())
@@ -149,10 +154,11 @@ fn rename(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// Opens a file for this process alone.
+/// Opens a file that no other process of ours writes to.
 fn locked(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    let file = options.read(true).write(true).create(true).truncate(false).open(path)?;
+    options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
+    let file = options.open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is no regular file"));
     }
