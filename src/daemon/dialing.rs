@@ -167,7 +167,14 @@ impl Dialing {
         let source = self.sources[id.0].clone();
         let (name, url) = (&source.relay.name, journey.url());
         let scheme = if url.is_tls() { "wss" } else { "ws" };
-        log::info!("source {name}: redirected to {scheme}://{}", url.host_header());
+        let place = format!("{scheme}://{}", url.host_header());
+        if journey.is_abroad() && !source.session.is_empty() {
+            return Some(format!(
+                "redirected to {place}, another host or port, to which what on_connect and the \
+                 like say is not told: put its address into the url"
+            ));
+        }
+        log::info!("source {name}: redirected to {place}");
         let leg = Leg { journey, proxy, script };
         self.prepare(id, now + RESOLVE_TIMEOUT, move |attempt| {
             Letter::Resolved(attempt, reach(&source, leg))

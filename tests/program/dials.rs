@@ -219,6 +219,24 @@ fn redirect_is_followed_and_another_host_hears_no_secret() {
 }
 
 #[test]
+fn host_that_a_redirect_names_is_told_nothing_that_is_for_the_service() {
+    let (folder, near, far, port) = (Folder::new(), Service::new(), Service::new(), Port::free());
+    let more = "on_connect: [s3cret-login]";
+    let program = Program::run(&folder, &(feed(&near.url(), &port, more) + QUICK));
+    let place = format!("localhost:{}", far.address().port());
+    let answered = format!("HTTP/1.1 307 Over there\r\nLocation: http://{place}/z");
+    answer(near.accept_stream(), &answered);
+    program.wait_for(&format!(
+        "source feed: cannot connect (redirected to ws://{place}, another host or port, to which \
+         what on_connect and the like say is not told: put its address into the url), redial in"
+    ));
+    // On the same host it is said.
+    answer(near.accept_stream(), "HTTP/1.1 301 Moved\r\nLocation: v2");
+    let mut source = near.accept();
+    assert_eq!(source.receive(), "s3cret-login".into());
+}
+
+#[test]
 fn circle_of_redirects_is_a_failed_dial_that_names_its_hosts() {
     let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
     let program = Program::run(&folder, &(feed(&service.url(), &port, "") + QUICK));
