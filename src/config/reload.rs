@@ -44,6 +44,7 @@ pub fn plan(old: &Settings, new: &Settings, seats: &Seats) -> Plan {
         channels: spread(new.channels.iter().map(seated), &channel_places, seats.channels.len()),
         redials: redials(old, new).map(|n| SourceId(source_places[n])).collect(),
         closed: closed_gates(old, new).map(|(id, gate)| (channel_at(id), gate)).collect(),
+        is_shared: new.endpoints.iter().any(|endpoint| endpoint.guests == Guests::Newcomers),
     };
     let seat_guests = |guests: Guests| match guests {
         Guests::Clients(channel) => Guests::Clients(channel_at(channel)),

@@ -162,6 +162,22 @@ impl<S: Socket> Relay<S> {
         self.linger(key, now + LINGER);
     }
 
+    /// Makes room for another newcomer: who has had the longest time to say what it wants goes. So
+    /// those who say nothing keep nobody out for long. Says whether there was one.
+    pub(super) fn cut_off_oldest_newcomer(&mut self, now: Instant) -> bool {
+        let newcomers = self.conns.keys().filter_map(|key| Some((key, self.conns.get(key)?)));
+        let silent = newcomers
+            .filter(|(_, conn)| conn.role == Role::Newcomer && conn.stage == Stage::Opening);
+        let oldest = silent.min_by_key(|(_, conn)| conn.opened_at).map(|(key, _)| key);
+        let Some(key) = oldest else { return false };
+        self.part(key, Reason::Silent, &"others come, and it has not said what it wants", now);
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.stage = Stage::Lingering { half_closed: false };
+        }
+        self.condemned.push(key);
+        true
+    }
+
     fn refuse(&mut self, key: Key, status: u16, reason: &str, now: Instant) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         let error = conn.codec.refuse(status, reason, &mut conn.outbox);

@@ -80,7 +80,7 @@ const SPENT_TIMERS: usize = 1024;
 pub const MAX_SECURED_PER_TURN: usize = 4;
 /// Clients above `max_clients` that are being told so; more are cut off without a word.
 pub const MAX_REFUSALS: usize = 16;
-/// Clients of shared endpoints that have not said which channel they want; more are cut off.
+/// Clients of shared endpoints that have not said which channel they want; the oldest make way for more.
 pub const MAX_NEWCOMERS: usize = 256;
 /// Bytes of the largest message of a client whose channel is not known: it has sent none yet.
 const NO_MESSAGE_BYTES: usize = 0;
@@ -237,7 +237,7 @@ impl<S: Socket> Relay<S> {
     /// Takes in a client that has connected to an endpoint of all channels. `None`: there was no
     /// room, the stream is gone.
     pub fn open_newcomer(&mut self, stream: S, peer: Peer, now: Instant) -> Option<Key> {
-        if self.newcomers >= MAX_NEWCOMERS {
+        if self.newcomers >= MAX_NEWCOMERS && !self.cut_off_oldest_newcomer(now) {
             return None;
         }
         self.newcomers += 1;

@@ -26,6 +26,8 @@ pub struct Layout {
     pub redials: Vec<SourceId>,
     /// Kinds of endpoints of channels that stay, at which nobody can connect any more.
     pub closed: Vec<(ChannelId, Gate)>,
+    /// Whether there is an endpoint of all channels.
+    pub is_shared: bool,
 }
 
 /// Who has which place.
@@ -54,7 +56,7 @@ impl<S: Socket> Relay<S> {
         if self.ending.is_some() {
             return;
         }
-        let Layout { sources, channels, redials, closed } = layout;
+        let Layout { sources, channels, redials, closed, is_shared } = layout;
         for (id, channel) in (0..self.channels.len()).map(ChannelId).zip(&channels) {
             let stays = |source: &SourceId| {
                 channel.as_ref().is_some_and(|channel| channel.sources.contains(source))
@@ -84,6 +86,9 @@ impl<S: Socket> Relay<S> {
         self.ready.extend(self.sources.iter().filter_map(Source::open_key));
         for (id, gate) in closed {
             self.dismiss_clients(id, |of_client| of_client == gate, now);
+        }
+        if !is_shared {
+            self.dismiss_newcomers(now);
         }
         self.end_if_all_gave_up(now);
     }
@@ -298,6 +303,13 @@ impl<S: Socket> Relay<S> {
             if self.conns.get(key).is_some_and(|conn| is_meant(conn.gate)) {
                 self.dismiss(key, Goodbye::EndpointRemoved, now);
             }
+        }
+    }
+
+    /// Sees those off who have come in by an endpoint of all channels and not named theirs.
+    fn dismiss_newcomers(&mut self, now: Instant) {
+        for key in self.connections_of(Role::Newcomer) {
+            self.dismiss(key, Goodbye::EndpointRemoved, now);
         }
     }
 

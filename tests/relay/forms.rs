@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use veylor::codec::Wire;
 use veylor::codec::pattern::{Pattern, Pointer};
+use veylor::relay::reload::Layout;
 use veylor::relay::settings::{
     ChannelSettings, LastValue, PrologueRule, SlowClient, SourceId, SourceSettings, TcpFraming,
 };
@@ -470,13 +471,31 @@ fn newcomers_that_say_nothing_have_a_limit_and_a_time() {
     let mut world = two_channels();
     let silent: Vec<_> = (0..300).map(|_| world.newcomer()).collect();
     world.settle();
-    let cut_off = silent.iter().filter(|client| world.is_cut_off(**client)).count();
-    assert_eq!(cut_off, 300 - veylor::relay::MAX_NEWCOMERS);
+    let cut_off: Vec<_> = silent.iter().map(|client| world.is_cut_off(*client)).collect();
+    let expected = 300 - veylor::relay::MAX_NEWCOMERS;
+    assert!(cut_off[..expected].iter().all(|is_cut| *is_cut), "the oldest make way");
+    assert!(!cut_off[expected..].iter().any(|is_cut| *is_cut));
+    let client = world.newcomer_at("/trades");
+    world.sends(SourceId(0), ["zero"]);
+    assert_eq!(world.received(client), ["zero"], "nobody is kept out");
     world.pass(Duration::from_secs(11));
     assert!(silent.iter().all(|client| world.is_cut_off(*client)));
     let client = world.newcomer_at("/trades");
     world.sends(SourceId(0), ["one"]);
     assert_eq!(world.received(client), ["one"]);
+}
+
+#[test]
+fn newcomer_of_an_endpoint_that_is_removed_is_told_so() {
+    let mut world = World::new(channel());
+    let newcomer = world.newcomer();
+    world.reload(Layout {
+        sources: vec![Some(source())],
+        channels: vec![Some(channel())],
+        ..Layout::default()
+    });
+    let answer = world.streamed(newcomer);
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
 }
 
 #[test]
