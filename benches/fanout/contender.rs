@@ -25,7 +25,8 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_veylor");
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Contender {
     Veylor,
-    /// Veylor with nobody looking on, for works in which somebody looks on at Veylor.
+    /// Veylor with nobody looking on, or with clients that get everything in frames, for works in
+    /// which that is different.
     Alone,
     /// The raw fan-out of this program.
     Raw,

@@ -16,9 +16,10 @@ use rustix::io::Errno;
 
 use crate::contender::{Address, Relay};
 use crate::failure::Failure;
-use crate::frame::{self, Item, Mask, Stamp, Walker, Wire};
+use crate::frame::{self, Form, Item, Mask, Stamp, Wire};
 use crate::meter::{Histogram, nanoseconds, now_ns, sleep};
 use crate::tally::Tally;
+use crate::text::{self, SYMBOLS, Stream};
 use crate::{PATIENCE, handshake};
 
 const READ_BUFFER_BYTES: usize = 128 * 1024;
@@ -26,6 +27,37 @@ const READ_BUFFER_BYTES: usize = 128 * 1024;
 const GLANCE: Duration = Duration::from_millis(5);
 /// A pause that is longer counts as a stall of the whole crowd.
 const STALL: Duration = Duration::from_millis(50);
+
+/// Who comes, and what for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Company {
+    pub(crate) count: usize,
+    /// The last of them, who never read.
+    pub(crate) stalled: usize,
+    pub(crate) wire: Wire,
+    pub(crate) form: Form,
+    pub(crate) payload_bytes: usize,
+    pub(crate) ask: Ask,
+}
+
+impl Company {
+    /// Clients that read, in frames, all messages of a size.
+    pub(crate) fn plain(count: usize, payload_bytes: usize) -> Self {
+        let (wire, form, ask) = (Wire::WebSocket, Form::Bytes, Ask::Everything);
+        Self { count, stalled: 0, wire, form, payload_bytes, ask }
+    }
+}
+
+/// What clients ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// All messages, as frames.
+    Everything,
+    /// All messages, in a stream of HTTP.
+    Stream(Stream),
+    /// The messages of one symbol each, the first client those of the first, and so on.
+    Symbol,
+}
 
 /// Everybody who listens to one relay.
 pub(crate) struct Crowd {
@@ -65,12 +97,25 @@ pub(crate) struct Glimpse {
 struct Client {
     fd: OwnedFd,
     walker: Walker,
+    part: Part,
     tally: Tally,
     habit: Habit,
     is_cut: bool,
     /// Frames to send, and how much of them is sent.
     outgoing: Vec<u8>,
     sent_bytes: usize,
+}
+
+enum Walker {
+    Frames(frame::Walker),
+    Stream(text::Walker),
+}
+
+/// The messages that are for a client: each whose number leaves this rest.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    parts: u64,
+    rest: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,15 +126,9 @@ enum Habit {
 }
 
 impl Crowd {
-    /// Connects `count` clients, the first of them as soon as the relay listens, the last `stalled`
-    /// of them such that never read.
-    pub(crate) fn connect(
-        relay: &mut Relay,
-        wire: Wire,
-        payload_bytes: usize,
-        count: usize,
-        stalled: usize,
-    ) -> Result<Self, Failure> {
+    /// Connects all clients, the first of them as soon as the relay listens.
+    pub(crate) fn connect(relay: &mut Relay, company: &Company) -> Result<Self, Failure> {
+        let Company { count, stalled, .. } = *company;
         let mut crowd = Self {
             poll: Poll::new().map_err(Failure::during("polling"))?,
             clients: Vec::with_capacity(count),
@@ -101,7 +140,7 @@ impl Crowd {
         wait_for_listener(relay)?;
         for index in 0..count {
             let habit = if index < count - stalled { Habit::Reads } else { Habit::Stalls };
-            let client = Client::connect(relay.address(), wire, payload_bytes, habit)
+            let client = Client::connect(relay.address(), company, index, habit)
                 .map_err(|failure| Failure::new(format!("client {index}: {failure}")))?;
             crowd.register(&client, Token(index), Interest::READABLE)?;
             crowd.clients.push(client);
@@ -269,11 +308,12 @@ impl Crowd {
 impl Client {
     fn connect(
         address: &Address,
-        wire: Wire,
-        payload_bytes: usize,
+        company: &Company,
+        index: usize,
         habit: Habit,
     ) -> Result<Self, Failure> {
-        let mut walker = Walker::new(wire, payload_bytes);
+        let mut walker = Walker::new(company);
+        let part = company.ask.part(index);
         let fd = match address {
             Address::WebSocket(address) => {
                 let stream = TcpStream::connect(address).map_err(Failure::during("connecting"))?;
@@ -281,7 +321,11 @@ impl Client {
                     .set_nodelay(true)
                     .and_then(|()| stream.set_read_timeout(Some(PATIENCE)))
                     .map_err(Failure::during("a client's socket"))?;
-                let rest = handshake::ask(&stream, &address.to_string())?;
+                let (host, target) = (address.to_string(), company.ask.target(index));
+                let rest = match company.ask {
+                    Ask::Everything | Ask::Symbol => handshake::ask(&stream, &host, &target),
+                    Ask::Stream(_) => handshake::ask_stream(&stream, &host, &target),
+                }?;
                 walker.walk(&rest, |_| {})?;
                 stream.set_nonblocking(true).map_err(Failure::during("a client's socket"))?;
                 OwnedFd::from(stream)
@@ -295,6 +339,7 @@ impl Client {
         Ok(Self {
             fd,
             walker,
+            part,
             tally: Tally::default(),
             habit,
             is_cut: false,
@@ -304,7 +349,7 @@ impl Client {
     }
 
     fn is_awaited(&self, goal: u64) -> bool {
-        self.habit == Habit::Reads && !self.is_cut && self.tally.next < goal
+        self.habit == Habit::Reads && !self.is_cut && self.tally.next < self.part.below(goal)
     }
 
     fn read(
@@ -338,10 +383,13 @@ impl Client {
         latencies: &mut Histogram,
         now: u64,
     ) -> Result<(), Failure> {
-        let Self { fd, walker, tally, is_cut, .. } = self;
+        let Self { fd, walker, part, tally, is_cut, .. } = self;
         walker.walk(bytes, |item| match item {
             Item::Message(stamp) => {
-                tally.see(stamp.number);
+                match part.place(stamp.number) {
+                    Some(place) => tally.see(place),
+                    None => tally.out_of_order += 1,
+                }
                 latencies.record(now.saturating_sub(stamp.mark));
             }
             // A pong is small: if it does not fit, the relay is owed an answer that it will miss.
@@ -359,6 +407,62 @@ impl Client {
                 Err(Errno::AGAIN) => return,
                 Err(_) => self.is_cut = true,
             }
+        }
+    }
+}
+
+impl Ask {
+    /// What the client of an index asks for in its request.
+    fn target(self, index: usize) -> String {
+        match self {
+            Self::Everything => "/".to_owned(),
+            Self::Stream(Stream::Events) => "/sse".to_owned(),
+            Self::Stream(Stream::Lines) => "/ndjson".to_owned(),
+            Self::Symbol => format!("/?match=/s={}", self.part(index).rest),
+        }
+    }
+
+    fn part(self, index: usize) -> Part {
+        let parts = if self == Self::Symbol { SYMBOLS } else { 1 };
+        Part { parts, rest: index as u64 % parts }
+    }
+}
+
+impl Part {
+    /// The place of a message among those of the part, `None` if it is none of them.
+    #[inline]
+    fn place(self, number: u64) -> Option<u64> {
+        if self.parts == 1 {
+            return Some(number);
+        }
+        (number % self.parts == self.rest).then_some(number / self.parts)
+    }
+
+    /// How many messages of the part are below a number.
+    #[inline]
+    fn below(self, goal: u64) -> u64 {
+        if goal == u64::MAX || self.parts == 1 {
+            return goal;
+        }
+        (goal + self.parts - 1 - self.rest) / self.parts
+    }
+}
+
+impl Walker {
+    fn new(company: &Company) -> Self {
+        let Company { wire, form, payload_bytes, ask, .. } = *company;
+        match ask {
+            Ask::Everything | Ask::Symbol => {
+                Self::Frames(frame::Walker::new(wire, form, payload_bytes))
+            }
+            Ask::Stream(stream) => Self::Stream(text::Walker::new(stream, payload_bytes)),
+        }
+    }
+
+    fn walk(&mut self, bytes: &[u8], see: impl FnMut(Item<'_>)) -> Result<(), Failure> {
+        match self {
+            Self::Frames(walker) => walker.walk(bytes, see),
+            Self::Stream(walker) => walker.walk(bytes, see),
         }
     }
 }

@@ -15,7 +15,7 @@ use rustix::net::RecvFlags;
 
 use crate::cpu::Cpus;
 use crate::failure::Failure;
-use crate::frame::{self, Item, Mask, SMALLEST_MESSAGE, Stamp, Walker, Wire};
+use crate::frame::{self, Form, Item, Mask, SMALLEST_MESSAGE, Stamp, Walker, Wire};
 use crate::meter::{nanoseconds, now_ns, sleep_until};
 use crate::tally::Tally;
 use crate::{PATIENCE, handshake};
@@ -29,6 +29,7 @@ const MAX_DELAY: Duration = Duration::from_secs(2);
 /// Messages to send.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Burst {
+    pub(crate) form: Form,
     pub(crate) payload_bytes: usize,
     pub(crate) first: u64,
     pub(crate) count: u64,
@@ -41,6 +42,39 @@ pub(crate) enum Pace {
     FlatOut,
     /// Each at its time, in a write of its own.
     PerSecond(u64),
+    /// So many in one write, and so many writes a second.
+    Bursts { messages: u64, per_second: u64 },
+}
+
+impl Pace {
+    /// A pace at which a part of the messages comes, and all else is as it was.
+    pub(crate) fn of_part(self, parts: u64) -> Self {
+        match self {
+            Self::FlatOut => Self::FlatOut,
+            Self::PerSecond(rate) => Self::PerSecond(rate / parts),
+            Self::Bursts { messages, per_second } => {
+                Self::Bursts { messages: messages / parts, per_second }
+            }
+        }
+    }
+
+    /// Messages a second; `None`: as many as the relay takes.
+    fn rate(self) -> Option<u64> {
+        match self {
+            Self::FlatOut => None,
+            Self::PerSecond(rate) => Some(rate),
+            Self::Bursts { messages, per_second } => Some(messages * per_second),
+        }
+    }
+
+    /// Messages of `frame_bytes` that leave in one write.
+    fn batch(self, frame_bytes: usize) -> usize {
+        match self {
+            Self::FlatOut => (BATCH_BYTES / frame_bytes).max(1),
+            Self::PerSecond(_) => 1,
+            Self::Bursts { messages, .. } => usize::try_from(messages).unwrap_or(1),
+        }
+    }
 }
 
 /// Messages of the clients to wait for.
@@ -194,7 +228,7 @@ fn serve(
     handshake::serve(&stream)?;
     let mut server = Server {
         stream,
-        walker: Walker::new(Wire::WebSocket, SMALLEST_MESSAGE),
+        walker: Walker::new(Wire::WebSocket, Form::Bytes, SMALLEST_MESSAGE),
         tallies: Vec::new(),
         buffer: vec![0; 256 * 1024],
     };
@@ -231,17 +265,14 @@ fn accept(listener: &TcpListener) -> Result<TcpStream, Failure> {
 
 impl Server {
     fn send(&mut self, burst: Burst) -> Result<(), Failure> {
-        let frame = frame::blank(burst.payload_bytes);
-        let per_batch = match burst.pace {
-            Pace::FlatOut => (BATCH_BYTES / frame.len()).max(1),
-            Pace::PerSecond(_) => 1,
-        };
+        let frame = frame::blank(burst.form, burst.payload_bytes);
+        let per_batch = burst.pace.batch(frame.len());
         let mut batch = frame.repeat(per_batch);
         let began_ns = now_ns();
         let mut pings_checked_ns = began_ns;
         let mut sent = 0;
         while sent < burst.count {
-            if let Pace::PerSecond(rate) = burst.pace {
+            if let Some(rate) = burst.pace.rate() {
                 let due_ns = began_ns + sent * 1_000_000_000 / rate;
                 sleep_until(due_ns);
                 if now_ns() - due_ns > nanoseconds(MAX_DELAY) {
@@ -252,7 +283,7 @@ impl Server {
             let mark = now_ns();
             let batch = &mut batch[..wanted * frame.len()];
             for (number, frame) in (burst.first + sent..).zip(batch.chunks_mut(frame.len())) {
-                frame::stamp(frame, Stamp { number, mark });
+                frame::stamp(burst.form, frame, Stamp { number, mark });
             }
             self.stream.write_all(batch).map_err(|error| stuck("sending", error))?;
             sent += wanted as u64;
@@ -267,7 +298,7 @@ impl Server {
     fn collect(&mut self, harvest: Harvest) -> Result<Crop, Failure> {
         let wanted = harvest.clients as u64 * harvest.each;
         if self.tallies.is_empty() {
-            self.walker = Walker::new(Wire::WebSocket, harvest.payload_bytes);
+            self.walker = Walker::new(Wire::WebSocket, Form::Bytes, harvest.payload_bytes);
             self.tallies.resize(harvest.clients, Tally::default());
         }
         let before = self.total();

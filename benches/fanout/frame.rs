@@ -10,6 +10,7 @@ use std::path::Path;
 
 use crate::failure::Failure;
 use crate::meter::now_ns;
+use crate::text;
 
 /// The smallest message: the stamp, and the number once more.
 pub(crate) const SMALLEST_MESSAGE: usize = STAMP_BYTES + 8;
@@ -19,6 +20,7 @@ const STAMP_BYTES: usize = 16;
 const MAX_HEAD_BYTES: usize = 14 + MAX_CONTROL_BYTES;
 const MAX_CONTROL_BYTES: usize = 125;
 
+const FIN_TEXT: u8 = 0x81;
 const FIN_BINARY: u8 = 0x82;
 const FIN_CLOSE: u8 = 0x88;
 const FIN_PING: u8 = 0x89;
@@ -35,7 +37,16 @@ pub(crate) enum Wire {
     Prefixed,
 }
 
-/// The first 16 bytes of a message.
+/// What messages are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Binary: a stamp, a filler and the number.
+    Bytes,
+    /// JSON with the same content (`text.rs`).
+    Text,
+}
+
+/// What a message says of itself: its first 16 bytes, unless it is a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     /// Counts the messages of one sender from 0.
@@ -59,6 +70,7 @@ pub(crate) enum Item<'a> {
 #[derive(Debug)]
 pub(crate) struct Walker {
     wire: Wire,
+    form: Form,
     payload_bytes: usize,
     /// The head that every unmasked message has, and the length of its whole frame.
     opening: [u8; 4],
@@ -78,10 +90,10 @@ struct Head {
 
 impl Walker {
     /// For messages of `payload_bytes`, which is between 126 and 65,535.
-    pub(crate) fn new(wire: Wire, payload_bytes: usize) -> Self {
-        let opening = opening(wire, payload_bytes);
+    pub(crate) fn new(wire: Wire, form: Form, payload_bytes: usize) -> Self {
+        let opening = opening(wire, form, payload_bytes);
         let frame_bytes = opening.len() + payload_bytes;
-        Self { wire, payload_bytes, opening, frame_bytes, carry: Vec::new(), skip: 0 }
+        Self { wire, form, payload_bytes, opening, frame_bytes, carry: Vec::new(), skip: 0 }
     }
 
     /// Calls `see` for every item that `bytes` completes; a message is one as soon as its stamp is
@@ -146,19 +158,17 @@ impl Walker {
         if *head != self.opening {
             return Ok(None);
         }
-        let stamp = stamp_of(payload);
-        let tail = payload.last_chunk().map(|tail| u64::from_be_bytes(*tail));
-        if tail != Some(stamp.number) {
-            return Err(Failure::new(format!("message {} is damaged", stamp.number)));
+        match whole_stamp(self.form, payload) {
+            Some(stamp) => Ok(Some(stamp)),
+            None => Err(Failure::new("a message is damaged")),
         }
-        Ok(Some(stamp))
     }
 
     /// Sees the item that `bytes` begin with and says how long its frame is; `None` if bytes are
     /// missing.
     fn meet(&self, bytes: &[u8], see: &mut impl FnMut(Item<'_>)) -> Result<Option<usize>, Failure> {
         let Some(head) = head_of(self.wire, bytes) else { return Ok(None) };
-        let is_message = head.opcode == FIN_BINARY;
+        let is_message = head.opcode == self.form.opcode();
         let most = if is_message { self.payload_bytes } else { MAX_CONTROL_BYTES };
         if head.payload_bytes > most || (is_message && head.payload_bytes != most) {
             return Err(Failure::new(format!(
@@ -166,7 +176,7 @@ impl Walker {
                 head.opcode, head.payload_bytes
             )));
         }
-        let wanted = if is_message { STAMP_BYTES } else { head.payload_bytes };
+        let wanted = if is_message { self.form.stamp_bytes() } else { head.payload_bytes };
         let Some(payload) = bytes.get(head.payload_at..head.payload_at + wanted) else {
             return Ok(None);
         };
@@ -177,7 +187,7 @@ impl Walker {
             apply(mask, plain);
         }
         match head.opcode {
-            FIN_BINARY => see(Item::Message(stamp_of(plain))),
+            _ if is_message => see(Item::Message(stamp_of(self.form, plain))),
             FIN_PING => see(Item::Ping(plain)),
             FIN_CLOSE => {
                 let code = plain.first_chunk().map_or(1005, |code| u16::from_be_bytes(*code));
@@ -190,10 +200,31 @@ impl Walker {
     }
 }
 
+impl Form {
+    fn opcode(self) -> u8 {
+        match self {
+            Self::Bytes => FIN_BINARY,
+            Self::Text => FIN_TEXT,
+        }
+    }
+
+    fn stamp_bytes(self) -> usize {
+        match self {
+            Self::Bytes => STAMP_BYTES,
+            Self::Text => text::STAMP_BYTES,
+        }
+    }
+}
+
 /// The frame of a message of `payload_bytes` for clients, to be stamped.
-pub(crate) fn blank(payload_bytes: usize) -> Vec<u8> {
-    let mut frame = opening(Wire::WebSocket, payload_bytes).to_vec();
-    frame.extend((0..payload_bytes).map(|at| b'a' + u8::try_from(at % 26).unwrap_or(0)));
+pub(crate) fn blank(form: Form, payload_bytes: usize) -> Vec<u8> {
+    let mut frame = opening(Wire::WebSocket, form, payload_bytes).to_vec();
+    match form {
+        Form::Bytes => {
+            frame.extend((0..payload_bytes).map(|at| b'a' + u8::try_from(at % 26).unwrap_or(0)));
+        }
+        Form::Text => frame.extend_from_slice(&text::blank(payload_bytes)),
+    }
     frame
 }
 
@@ -204,10 +235,10 @@ pub(crate) fn record(path: &Path, payload_bytes: usize, messages: u64) -> Result
     let failed = || Failure::during("writing a recording");
     let mut file = BufWriter::new(File::create(path).map_err(failed())?);
     file.write_all(b"VEYLREC\x01").map_err(failed())?;
-    let mut frame = blank(payload_bytes);
+    let mut frame = blank(Form::Bytes, payload_bytes);
     let length = u32::try_from(payload_bytes).unwrap_or(u32::MAX).to_be_bytes();
     for number in 0..=messages {
-        stamp(&mut frame, Stamp { number, mark: now_ns() });
+        stamp(Form::Bytes, &mut frame, Stamp { number, mark: now_ns() });
         let time: u64 = if number < messages { 0 } else { DAY };
         let head = [&time.to_be_bytes()[..], b"b", &length].concat();
         file.write_all(&head).and_then(|()| file.write_all(&frame[4..])).map_err(failed())?;
@@ -216,7 +247,10 @@ pub(crate) fn record(path: &Path, payload_bytes: usize, messages: u64) -> Result
 }
 
 /// Writes a stamp into a frame that [`blank`] made.
-pub(crate) fn stamp(frame: &mut [u8], stamp: Stamp) {
+pub(crate) fn stamp(form: Form, frame: &mut [u8], stamp: Stamp) {
+    if form == Form::Text {
+        return text::stamp(&mut frame[4..], stamp);
+    }
     let number = stamp.number.to_be_bytes();
     let end = frame.len();
     frame[4..12].copy_from_slice(&number);
@@ -226,8 +260,8 @@ pub(crate) fn stamp(frame: &mut [u8], stamp: Stamp) {
 
 /// Appends the masked frame of a message, as a client sends it.
 pub(crate) fn push_masked(into: &mut Vec<u8>, payload_bytes: usize, mark: Stamp) {
-    let mut frame = blank(payload_bytes);
-    stamp(&mut frame, mark);
+    let mut frame = blank(Form::Bytes, payload_bytes);
+    stamp(Form::Bytes, &mut frame, mark);
     into.extend_from_slice(&[frame[0], frame[1] | MASKED, frame[2], frame[3]]);
     into.extend_from_slice(&MASK);
     apply(MASK, &mut frame[4..]);
@@ -256,10 +290,10 @@ pub(crate) enum Mask {
     Server,
 }
 
-fn opening(wire: Wire, payload_bytes: usize) -> [u8; 4] {
+fn opening(wire: Wire, form: Form, payload_bytes: usize) -> [u8; 4] {
     let length = u16::try_from(payload_bytes).unwrap_or(u16::MAX).to_be_bytes();
     match wire {
-        Wire::WebSocket => [FIN_BINARY, 126, length[0], length[1]],
+        Wire::WebSocket => [form.opcode(), 126, length[0], length[1]],
         Wire::Prefixed => [0, 0, length[0], length[1]],
     }
 }
@@ -267,6 +301,7 @@ fn opening(wire: Wire, payload_bytes: usize) -> [u8; 4] {
 fn head_of(wire: Wire, bytes: &[u8]) -> Option<Head> {
     if wire == Wire::Prefixed {
         let payload_bytes = u32::from_be_bytes(*bytes.first_chunk()?) as usize;
+        // All that comes there are messages, and those of the benchmark are binary.
         return Some(Head { opcode: FIN_BINARY, mask: None, payload_at: 4, payload_bytes });
     }
     let [opcode, length] = *bytes.first_chunk()?;
@@ -282,8 +317,22 @@ fn head_of(wire: Wire, bytes: &[u8]) -> Option<Head> {
     Some(Head { opcode, mask: Some(mask), payload_at: begun + mask.len(), payload_bytes })
 }
 
+/// The stamp of a message that is all there; `None` if it is damaged.
 #[inline]
-fn stamp_of(payload: &[u8]) -> Stamp {
+fn whole_stamp(form: Form, payload: &[u8]) -> Option<Stamp> {
+    if form == Form::Text {
+        return text::whole_stamp(payload);
+    }
+    let stamp = stamp_of(form, payload);
+    let tail = payload.last_chunk().map(|tail| u64::from_be_bytes(*tail));
+    (tail == Some(stamp.number)).then_some(stamp)
+}
+
+#[inline]
+fn stamp_of(form: Form, payload: &[u8]) -> Stamp {
+    if form == Form::Text {
+        return text::stamp_of(payload);
+    }
     let at = |from: usize| {
         payload[from..].first_chunk().map_or(0, |bytes: &[u8; 8]| u64::from_be_bytes(*bytes))
     };

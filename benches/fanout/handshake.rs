@@ -13,20 +13,36 @@ const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 const MAX_HEAD_BYTES: usize = 8 * 1024;
 
 /// Opens a WebSocket connection as a client; returns what the server sent after its answer.
-pub(crate) fn ask(mut stream: &TcpStream, host: &str) -> Result<Vec<u8>, Failure> {
+pub(crate) fn ask(mut stream: &TcpStream, host: &str, target: &str) -> Result<Vec<u8>, Failure> {
     let request = format!(
-        "GET / HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        "GET {target} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
     );
     stream.write_all(request.as_bytes()).map_err(Failure::during("sending a handshake"))?;
     let (head, rest) = read_head(stream)?;
     let accepted = header(&head, "sec-websocket-accept");
     if !head.starts_with(b"HTTP/1.1 101 ") || accepted.as_deref() != Some(ACCEPT) {
-        let answer = String::from_utf8_lossy(&head);
-        let line = answer.lines().next().unwrap_or_default();
-        return Err(Failure::new(format!("the handshake was refused: {line}")));
+        return Err(refusal(&head));
     }
     Ok(rest)
+}
+
+/// Asks for a stream over HTTP; returns what came of it already.
+pub(crate) fn ask_stream(
+    mut stream: &TcpStream,
+    host: &str,
+    target: &str,
+) -> Result<Vec<u8>, Failure> {
+    let request = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    stream.write_all(request.as_bytes()).map_err(Failure::during("asking for a stream"))?;
+    let (head, rest) = read_head(stream)?;
+    if head.starts_with(b"HTTP/1.1 200 ") { Ok(rest) } else { Err(refusal(&head)) }
+}
+
+fn refusal(head: &[u8]) -> Failure {
+    let answer = String::from_utf8_lossy(head);
+    let line = answer.lines().next().unwrap_or_default();
+    Failure::new(format!("the handshake was refused: {line}"))
 }
 
 /// Opens a WebSocket connection as a server.

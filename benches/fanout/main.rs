@@ -5,7 +5,9 @@
 //! noisy; what counts is the median of the rounds' ratios. The reference is a raw fan-out
 //! (`raw.rs`) and, for messages towards the source, a relay that uses tokio-tungstenite
 //! (`tokio_relay.rs`); both are this program again, as child processes. Where somebody looks on at
-//! Veylor, by `veylor top` or `--tui` on a pseudo terminal (`watcher.rs`), it is Veylor alone.
+//! Veylor, by `veylor top` or `--tui` on a pseudo terminal (`watcher.rs`), it is Veylor alone; where
+//! clients want streams of HTTP or a part of the messages, it is Veylor with WebSocket clients that
+//! get everything.
 //!
 //! ```text
 //! cargo bench --bench fanout                        all works, a quarter of an hour
@@ -32,6 +34,7 @@ mod plan;
 mod raw;
 mod report;
 mod tally;
+mod text;
 mod tokio_relay;
 mod watcher;
 mod work;

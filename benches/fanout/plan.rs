@@ -1,8 +1,11 @@
 //! All works and their limits, in the order of the table.
 
 use crate::contender::Endpoint;
+use crate::crowd::Ask;
 use crate::failure::Failure;
 use crate::feed::Pace;
+use crate::frame::Form;
+use crate::text::Stream;
 use crate::watcher::{Size, Watcher};
 use crate::work::{Broadcast, Kind, Upstream, Work};
 
@@ -13,8 +16,18 @@ const BROADCAST: Broadcast = Broadcast {
     pace: Pace::FlatOut,
     warm_up: 10_000,
     messages: 600_000,
+    form: Form::Bytes,
+    ask: Ask::Everything,
     watcher: None,
 };
+
+/// JSON in place of bytes, flat out and one by one.
+const FLAT_TEXTS: Broadcast = Broadcast { form: Form::Text, messages: 1_200_000, ..BROADCAST };
+const PACED_TEXTS: Broadcast =
+    Broadcast { pace: Pace::PerSecond(1000), warm_up: 500, messages: 4000, ..FLAT_TEXTS };
+
+const EVENTS: Ask = Ask::Stream(Stream::Events);
+const LINES: Ask = Ask::Stream(Stream::Lines);
 
 /// Messages for so long that those who look on are told often what is going on.
 const LONG_PACED: Broadcast =
@@ -40,6 +53,9 @@ const WATCHED: Work = Work {
     delay_limit: 10.0,
     ..WORK
 };
+
+const STREAMED: Work = Work { cpu_limit: Some(1.1), ..WORK };
+const FILTERED: Work = Work { cpu_limit: Some(1.5), ..WORK };
 
 pub(crate) const WORKS: &[Work] = &[
     Work {
@@ -148,6 +164,57 @@ pub(crate) const WORKS: &[Work] = &[
         // Two threads that are both busy, and the clients, for two CPUs.
         delay_limit: 10.0,
         ..WORK
+    },
+    Work {
+        name: "sse-flat",
+        about: "128 B of JSON flat out to 100 clients as events, against WebSocket",
+        kind: Kind::Broadcast(Broadcast { ask: EVENTS, ..FLAT_TEXTS }),
+        ..STREAMED
+    },
+    Work {
+        name: "sse-paced",
+        about: "the same at 1000 messages a second",
+        kind: Kind::Broadcast(Broadcast { ask: EVENTS, ..PACED_TEXTS }),
+        ..STREAMED
+    },
+    Work {
+        name: "ndjson-flat",
+        about: "128 B of JSON flat out to 100 clients as lines, against WebSocket",
+        kind: Kind::Broadcast(Broadcast { ask: LINES, ..FLAT_TEXTS }),
+        ..STREAMED
+    },
+    Work {
+        name: "ndjson-paced",
+        about: "the same at 1000 messages a second",
+        kind: Kind::Broadcast(Broadcast { ask: LINES, ..PACED_TEXTS }),
+        ..STREAMED
+    },
+    Work {
+        name: "filters",
+        about: "10 symbols at 100 messages a second each, to 1000 clients that want one each, \
+                against 100 a second to 1000 that want all",
+        kind: Kind::Broadcast(Broadcast {
+            clients: 1000,
+            ask: Ask::Symbol,
+            warm_up: 500,
+            messages: 5000,
+            ..PACED_TEXTS
+        }),
+        ..FILTERED
+    },
+    Work {
+        name: "filters-burst",
+        about: "bursts of 48 messages for each symbol 50 times a second, to 1000 clients that want \
+                one each, against bursts of 48 to 1000 that want all: so both get as much in a turn",
+        kind: Kind::Broadcast(Broadcast {
+            clients: 1000,
+            pace: Pace::Bursts { messages: 480, per_second: 50 },
+            ask: Ask::Symbol,
+            warm_up: 4800,
+            messages: 96_000,
+            ..FLAT_TEXTS
+        }),
+        ..FILTERED
     },
     Work {
         name: "paced-top",

@@ -73,7 +73,7 @@ impl Fanout {
         }
         .map_err(Failure::during("listening"))?;
         let upstream = TcpStream::connect(upstream).map_err(Failure::during("dialling"))?;
-        handshake::ask(&upstream, "bench")?;
+        handshake::ask(&upstream, "bench", "/")?;
         upstream.set_nodelay(true).map_err(Failure::during("the upstream socket"))?;
         upstream.set_nonblocking(true).map_err(Failure::during("the upstream socket"))?;
         let poll = Poll::new().map_err(Failure::during("polling"))?;

@@ -59,9 +59,9 @@ impl Report {
         let Some(account) = self.works.last() else { return };
         let name = account.work.name;
         let delay = sample.delay_percent();
-        println!("  {name:<10}  {contender:<6}  {}", Line(sample));
+        println!("  {name:<13}  {contender:<6}  {}", Line(sample));
         println!(
-            "  {name:<10}  {contender:<6}  repeated: it was kept waiting {delay:.0} % of the time"
+            "  {name:<13}  {contender:<6}  repeated: it was kept waiting {delay:.0} % of the time"
         );
     }
 
@@ -71,7 +71,7 @@ impl Report {
         let name = account.work.name;
         match outcome {
             Ok(sample) => {
-                println!("  {name:<10}  {contender:<6}  {}", Line(&sample));
+                println!("  {name:<13}  {contender:<6}  {}", Line(&sample));
                 match contender {
                     Contender::Veylor => account.veylor.push(sample),
                     Contender::Alone | Contender::Raw | Contender::Tokio => {
@@ -80,7 +80,7 @@ impl Report {
                 }
             }
             Err(failure) => {
-                println!("  {name:<10}  {contender:<6}  failed: {failure}");
+                println!("  {name:<13}  {contender:<6}  failed: {failure}");
                 account.failures += 1;
             }
         }
@@ -98,7 +98,7 @@ impl Report {
             if index == 0 {
                 println!("\n{}", Check::HEAD);
             }
-            println!("{work:<10}  {check}");
+            println!("{work:<13}  {check}");
         }
         for account in &self.works {
             let (disturbed, all) = account.disturbed();
@@ -270,7 +270,7 @@ impl Idle {
 
 impl Check {
     const HEAD: &'static str =
-        "work        limit                                            is        at most";
+        "work           limit                                            is        at most";
 
     fn new(what: &str, value: f64, limit: f64, unit: &'static str) -> Self {
         Self { what: what.to_owned(), value, limit, unit }
@@ -344,8 +344,8 @@ impl Row {
         let groups = ["M deliveries/s", "peak RSS MiB", "lost", "p50 us", "p99 us"];
         let contenders = format!("{:>8}{:>8}", "ref", "veylor");
         format!(
-            "{:28}{:23}{}\n{:<10}{:>10}{:>8}{:>7}{:>7}  {:<7}{}",
-            "             CPU ns/delivery",
+            "{:31}{:23}{}\n{:<13}{:>10}{:>8}{:>7}{:>7}  {:<7}{}",
+            "                CPU ns/delivery",
             "",
             groups.map(|group| format!("{group:>16}")).concat(),
             "work",
@@ -361,7 +361,7 @@ impl Row {
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:<10}", self.name)?;
+        write!(f, "{:<13}", self.name)?;
         pair(f, self.cpu, 10, 1)?;
         write!(f, "{:>7}{:>7}  {:<7}", cell(self.ratio, 2), cell(self.limit, 2), self.verdict)?;
         pair(f, self.per_second.map(|rate| rate.map(|rate| rate / 1e6)), 8, 3)?;

@@ -4,11 +4,12 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use crate::contender::{Address, Contender, Endpoint, Job, Recording, Relay};
-use crate::crowd::{Crowd, Glimpse};
+use crate::crowd::{Ask, Company, Crowd, Glimpse};
 use crate::failure::Failure;
 use crate::feed::{Burst, Feed, Harvest, Pace};
-use crate::frame::{self, SMALLEST_MESSAGE, Wire};
+use crate::frame::{self, Form, SMALLEST_MESSAGE, Wire};
 use crate::meter::{now_ns, sleep};
+use crate::text::SYMBOLS;
 use crate::watcher::Watcher;
 use crate::{Bench, PATIENCE, allowance, handshake};
 
@@ -55,6 +56,10 @@ pub(crate) struct Broadcast {
     pub(crate) pace: Pace,
     pub(crate) warm_up: u64,
     pub(crate) messages: u64,
+    pub(crate) form: Form,
+    /// What Veylor's clients ask for. If that is not everything, Veylor is compared with itself,
+    /// where they get everything that is sent, in frames.
+    pub(crate) ask: Ask,
     /// Who looks on at Veylor, which is then compared with itself alone.
     pub(crate) watcher: Option<Watcher>,
 }
@@ -120,6 +125,9 @@ impl Work {
     pub(crate) fn reference(&self) -> Option<Contender> {
         match self.kind {
             Kind::Broadcast(Broadcast { watcher: Some(_), .. }) => Some(Contender::Alone),
+            Kind::Broadcast(Broadcast { ask, .. }) if ask != Ask::Everything => {
+                Some(Contender::Alone)
+            }
             Kind::Broadcast(_) | Kind::Idle(_) | Kind::Replay(_) => Some(Contender::Raw),
             Kind::Upstream(_) => Some(Contender::Tokio),
             // Without limits nobody is ever cut.
@@ -147,15 +155,35 @@ impl Work {
     }
 }
 
+impl Broadcast {
+    /// What is done where clients get everything, so that they get as much and as often.
+    fn plain(self) -> Self {
+        let parts = if self.ask == Ask::Symbol { SYMBOLS } else { 1 };
+        Self {
+            ask: Ask::Everything,
+            pace: self.pace.of_part(parts),
+            warm_up: self.warm_up / parts,
+            messages: self.messages / parts,
+            ..self
+        }
+    }
+
+    /// How many of the first `count` messages each client gets.
+    fn share(self, count: u64) -> u64 {
+        if self.ask == Ask::Symbol { count / SYMBOLS } else { count }
+    }
+}
+
 fn broadcast(
     contender: Contender,
     plan: Broadcast,
     stalled: usize,
     bench: &Bench,
 ) -> Result<Sample, Failure> {
+    let plan = if contender == Contender::Alone { plan.plain() } else { plan };
     let Stage { relay, mut crowd, feed } = set_up(contender, plan, stalled, bench)?;
-    let warm_up =
-        Burst { payload_bytes: plan.payload_bytes, first: 0, count: plan.warm_up, pace: plan.pace };
+    let Broadcast { form, payload_bytes, pace, .. } = plan;
+    let warm_up = Burst { form, payload_bytes, first: 0, count: plan.warm_up, pace };
     feed.send(warm_up)?;
     crowd.receive(plan.warm_up, |_| Ok(()))?;
     feed.wait_until_sent()?;
@@ -202,7 +230,7 @@ fn broadcast(
         delay_ns: used.delay - usage.delay,
         elapsed_ns: last_ns - began_ns,
         peak_bytes: relay.memory()?.peak,
-        lost: readers * goal - after.received,
+        lost: readers * plan.share(goal) - after.received,
         out_of_order: after.out_of_order,
         cut: after.cut,
         p50_ns: crowd.latencies.quantile(500).filter(|_| plan.pace != Pace::FlatOut),
@@ -240,7 +268,9 @@ fn set_up(
         (Endpoint::Unix, Contender::Veylor | Contender::Alone) => Wire::Prefixed,
         _ => Wire::WebSocket,
     };
-    let crowd = Crowd::connect(&mut relay, wire, plan.payload_bytes, plan.clients, stalled)?;
+    let Broadcast { clients: count, form, payload_bytes, ask, .. } = plan;
+    let company = Company { count, stalled, wire, form, payload_bytes, ask };
+    let crowd = Crowd::connect(&mut relay, &company)?;
     // A Unix client is connected before it is accepted; who is not accepted misses the beginning.
     relay.wait_for_descriptors(plan.clients + OWN_DESCRIPTORS)?;
     sleep(REST);
@@ -262,7 +292,7 @@ fn idle(contender: Contender, wanted: usize, bench: &Bench) -> Result<Sample, Fa
     sleep(Duration::from_millis(500));
     let empty_bytes = relay.memory()?.resident;
 
-    let mut crowd = Crowd::connect(&mut relay, Wire::WebSocket, SMALLEST_MESSAGE, clients, 0)?;
+    let mut crowd = Crowd::connect(&mut relay, &Company::plain(clients, SMALLEST_MESSAGE))?;
     relay.wait_for_descriptors(clients + OWN_DESCRIPTORS)?;
     crowd.linger(Duration::from_secs(1), |_| Ok(false))?;
     let full = relay.memory()?;
@@ -293,7 +323,7 @@ fn replay(plan: Broadcast, bench: &Bench) -> Result<Sample, Failure> {
     };
     let mut relay = Relay::start(Contender::Veylor, &job, bench)?;
     let Broadcast { payload_bytes, clients, messages, .. } = plan;
-    let mut crowd = Crowd::connect(&mut relay, Wire::WebSocket, payload_bytes, clients, 0)?;
+    let mut crowd = Crowd::connect(&mut relay, &Company::plain(clients, payload_bytes))?;
     sleep(REST);
 
     let usage = relay.usage()?;
@@ -322,7 +352,7 @@ fn replay(plan: Broadcast, bench: &Bench) -> Result<Sample, Failure> {
 fn start(address: &Address) -> Result<(), Failure> {
     let Address::WebSocket(address) = address else { return Ok(()) };
     let stream = TcpStream::connect(address).map_err(Failure::during("starting the recording"))?;
-    handshake::ask(&stream, "localhost").map(drop)
+    handshake::ask(&stream, "localhost", "/").map(drop)
 }
 
 fn upstream(contender: Contender, plan: Upstream, bench: &Bench) -> Result<Sample, Failure> {
@@ -333,6 +363,8 @@ fn upstream(contender: Contender, plan: Upstream, bench: &Bench) -> Result<Sampl
         pace: Pace::FlatOut,
         warm_up: 0,
         messages: 0,
+        form: Form::Bytes,
+        ask: Ask::Everything,
         watcher: None,
     };
     let mut stage = set_up(contender, broadcast, 0, bench)?;
