@@ -65,6 +65,33 @@ fn broadcasting_to_many_allocates_nothing() {
 }
 
 #[test]
+fn every_wire_and_filter_allocates_nothing() {
+    let mut world = World::new();
+    let two = "/?match=/s=A,B&match=/n=1.5";
+    let targets = ["/?seq=1", "/?match=/s=A", "/?match=/s=Z", "/?match=price", two];
+    let mut clients: Vec<_> = targets.iter().map(|target| world.guest(target)).collect();
+    clients.extend(["/sse", "/ndjson", "/sse?match=/s=A"].map(|target| world.stream(target)));
+    let payload = br#"{"s":"A","n":1.5,"price":"17.25","list":[1,2,3],"text":"nothing special"}"#;
+    let texts = Message { kind: Kind::Text, payload };
+    let bytes = Message { kind: Kind::Binary, payload: &PAYLOAD };
+    let batch = [framed(texts), framed(bytes)].concat().repeat(MESSAGES / 2);
+
+    let allocations = world.count(|world| {
+        let source = world.source;
+        world.hears(source, &batch);
+    });
+
+    let carried = world.relay.source_tally(SourceId(0)).received_messages;
+    assert_eq!(carried, ((WARM_UP + BATCHES) * MESSAGES) as u64);
+    for (place, client) in clients.into_iter().enumerate() {
+        let is_nobodys = targets.get(place) == Some(&"/?match=/s=Z");
+        let wanted = BATCHES * MESSAGES / 2 * payload.len();
+        assert_eq!(world.ends[client].written() < wanted, is_nobodys, "client {place}");
+    }
+    assert!(allocations <= A_HANDFUL, "{allocations} allocations");
+}
+
+#[test]
 fn joining_fragments_and_answering_pings_allocates_nothing() {
     let mut world = World::new();
     let client = world.client(Wire::WebSocket);
@@ -192,15 +219,34 @@ impl World {
     }
 
     fn client(&mut self, wire: Wire) -> usize {
+        match wire {
+            Wire::WebSocket => self.enter(Gate::Web, REQUEST),
+            _ => self.enter(Gate::Unix, b""),
+        }
+    }
+
+    /// A WebSocket client that asks for something of its own.
+    fn guest(&mut self, target: &str) -> usize {
+        let request = String::from_utf8(REQUEST.to_vec()).unwrap();
+        let request = request.replacen('/', target, 1);
+        self.enter(Gate::Web, request.as_bytes())
+    }
+
+    /// A client that asks for a stream of HTTP.
+    fn stream(&mut self, target: &str) -> usize {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n");
+        self.enter(Gate::Web, request.as_bytes())
+    }
+
+    fn enter(&mut self, gate: Gate, opening: &[u8]) -> usize {
         let end = End::new();
         let socket = Socketed(end.clone());
-        let gate = if wire == Wire::WebSocket { Gate::Web } else { Gate::Unix };
         let key =
             self.relay.open_client(socket, ChannelId(0), gate, Peer::Unix(None), self.now).unwrap();
         self.ends.push(end);
         self.keys.push(key);
         let client = self.ends.len() - 1;
-        self.hears(client, if wire == Wire::WebSocket { REQUEST } else { b"" });
+        self.hears(client, opening);
         client
     }
 
@@ -306,7 +352,11 @@ impl Socket for Socketed {
 
 /// A frame of [`PAYLOAD`] as a source sends it.
 fn unmasked(kind: Kind) -> Vec<u8> {
-    let frame = Wire::WebSocket.frame(Message { kind, payload: &PAYLOAD }).unwrap();
+    framed(Message { kind, payload: &PAYLOAD })
+}
+
+fn framed(message: Message<'_>) -> Vec<u8> {
+    let frame = Wire::WebSocket.frame(message).unwrap();
     [frame.header(), frame.payload()].concat()
 }
 

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 pub use error::{Error, Location};
 use serde::{Deserialize, Serialize};
-pub use wire::{Frame, Gate, Wire};
+pub use wire::{Frame, Gate, Head, Wire};
 
 use self::auth::Grant;
 use self::entrance::Entrance;

@@ -22,12 +22,20 @@ pub enum Pattern {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Pointer(Vec<String>);
 
+/// Places of a message whose values are remembered without an allocation.
+const CHEAP_PLACES: usize = 4;
+
 /// A message that several patterns look at: what is at a place of it is found once.
 #[derive(Debug)]
 pub struct Reading<'p, 'f> {
     payload: &'p [u8],
-    found: Vec<(&'f Pointer, Option<Cow<'p, str>>)>,
+    /// The first places that were asked for, and then all others.
+    first: [Option<Found<'p, 'f>>; CHEAP_PLACES],
+    others: Vec<Found<'p, 'f>>,
 }
+
+/// A place, and the value there if there is one.
+type Found<'p, 'f> = (&'f Pointer, Option<Cow<'p, str>>);
 
 impl Pattern {
     /// Whether a message is meant.
@@ -51,17 +59,23 @@ impl Pattern {
 impl<'p, 'f> Reading<'p, 'f> {
     /// Begins with a message.
     pub fn new(payload: &'p [u8]) -> Self {
-        Self { payload, found: Vec::new() }
+        Self { payload, first: [const { None }; CHEAP_PLACES], others: Vec::new() }
     }
 
     /// See [`Pointer::find`].
     fn value(&mut self, pointer: &'f Pointer) -> Option<&str> {
-        let known = self.found.iter().position(|(known, _)| *known == pointer);
+        for place in &mut self.first {
+            let (known, value) = place.get_or_insert_with(|| (pointer, pointer.find(self.payload)));
+            if *known == pointer {
+                return value.as_deref();
+            }
+        }
+        let known = self.others.iter().position(|(known, _)| *known == pointer);
         let place = known.unwrap_or_else(|| {
-            self.found.push((pointer, pointer.find(self.payload)));
-            self.found.len() - 1
+            self.others.push((pointer, pointer.find(self.payload)));
+            self.others.len() - 1
         });
-        self.found[place].1.as_deref()
+        self.others[place].1.as_deref()
     }
 }
 
@@ -96,6 +110,11 @@ impl Pointer {
     /// The value there, whatever it is, as it is written: a text in its quotes. `None`: there is
     /// none, or the payload is not JSON.
     pub fn find_written<'p>(&self, payload: &'p [u8]) -> Option<&'p str> {
+        // What has no parts is not read: to find that out by an error costs an allocation.
+        let has_parts = matches!(payload.trim_ascii_start().first(), Some(b'{' | b'['));
+        if !has_parts && !self.0.is_empty() {
+            return None;
+        }
         let mut document = serde_json::Deserializer::from_slice(payload);
         let found = Walk(&self.0).deserialize(&mut document).ok()??;
         document.end().ok()?;

@@ -8,6 +8,11 @@ use super::{Kind, Message, prefixed, ws};
 /// The largest header of a frame whose payload stands on the wire as it is.
 pub(super) const MAX_HEADER_BYTES: usize = 10;
 
+/// The digits of the largest number.
+const MAX_DIGITS: usize = 20;
+/// Bytes of a text that are searched for a line break at once.
+const SCAN_BYTES: usize = 64;
+
 /// A format for clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Wire {
@@ -42,9 +47,15 @@ pub enum Gate {
 /// A message as it stands on a wire.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
-    header: [u8; MAX_HEADER_BYTES],
-    header_len: u8,
+    head: Head,
     payload: &'a [u8],
+}
+
+/// The bytes in front of a payload.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Head {
+    bytes: [u8; MAX_HEADER_BYTES],
+    len: u8,
 }
 
 impl Wire {
@@ -55,14 +66,20 @@ impl Wire {
     /// The frame of a message, the same bytes for every client. `None`: on this wire the payload
     /// does not stand as it is, see [`Self::encode`].
     pub fn frame(self, message: Message<'_>) -> Option<Frame<'_>> {
-        let mut header = [0; MAX_HEADER_BYTES];
-        let header_len = match self {
-            Self::WebSocket => ws::frame::write_header(message, None, &mut header),
-            Self::Prefixed => prefixed::write_header(message, &mut header),
-            Self::Numbered | Self::Sse | Self::Ndjson | Self::Lines => return None,
+        let mut head = Head::default();
+        self.write_head(message, &mut head).then_some(Frame { head, payload: message.payload })
+    }
+
+    /// Writes what stands in front of the payload in that frame; `false`: nothing does, since the
+    /// payload does not stand as it is.
+    pub fn write_head(self, message: Message<'_>, head: &mut Head) -> bool {
+        let len = match self {
+            Self::WebSocket => ws::frame::write_header(message, None, &mut head.bytes),
+            Self::Prefixed => prefixed::write_header(message, &mut head.bytes),
+            Self::Numbered | Self::Sse | Self::Ndjson | Self::Lines => 0,
         };
-        let header_len = u8::try_from(header_len).expect("a header is short");
-        Some(Frame { header, header_len, payload: message.payload })
+        head.len = u8::try_from(len).expect("a header is short");
+        len > 0
     }
 
     /// Appends the whole frame of a message, whatever the wire.
@@ -96,15 +113,32 @@ impl Wire {
     }
 }
 
+impl Head {
+    /// How many bytes.
+    pub fn len(&self) -> usize {
+        usize::from(self.len)
+    }
+
+    /// Whether nothing stands there.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
 impl<'a> Frame<'a> {
     /// A frame that was encoded whole.
     pub fn encoded(bytes: &'a [u8]) -> Self {
-        Self { header: [0; MAX_HEADER_BYTES], header_len: 0, payload: bytes }
+        Self { head: Head::default(), payload: bytes }
+    }
+
+    /// A frame of a payload and what stands in front of it.
+    pub fn new(head: Head, payload: &'a [u8]) -> Self {
+        Self { head, payload }
     }
 
     /// The bytes in front of the payload.
     pub fn header(&self) -> &[u8] {
-        &self.header[..usize::from(self.header_len)]
+        &self.head.bytes[..usize::from(self.head.len)]
     }
 
     /// The payload.
@@ -114,7 +148,7 @@ impl<'a> Frame<'a> {
 
     /// Bytes of header and payload together.
     pub fn len(&self) -> usize {
-        usize::from(self.header_len) + self.payload.len()
+        usize::from(self.head.len) + self.payload.len()
     }
 
     /// Whether it has no bytes at all.
@@ -123,25 +157,36 @@ impl<'a> Frame<'a> {
     }
 }
 
+/// The frame's header comes last, when the length of what follows is known.
 fn numbered(message: Message<'_>, number: u64, out: &mut Vec<u8>) {
-    let mut payload = Vec::with_capacity(message.payload.len() + 48);
+    let start = out.len();
+    let payload_at = start + MAX_HEADER_BYTES;
+    out.resize(payload_at, 0);
     match message.kind {
         Kind::Text => {
-            payload.extend_from_slice(format!("{{\"seq\":{number},\"data\":").as_bytes());
-            json(message, &mut payload);
-            payload.push(b'}');
+            out.extend_from_slice(b"{\"seq\":");
+            push_number(number, out);
+            out.extend_from_slice(b",\"data\":");
+            json(message, out);
+            out.push(b'}');
         }
         Kind::Binary => {
-            payload.extend_from_slice(&number.to_be_bytes());
-            payload.extend_from_slice(message.payload);
+            out.extend_from_slice(&number.to_be_bytes());
+            out.extend_from_slice(message.payload);
         }
     }
-    Wire::WebSocket.encode(Message { kind: message.kind, payload: &payload }, number, out);
+    let mut header = [0; MAX_HEADER_BYTES];
+    let numbered = Message { kind: message.kind, payload: &out[payload_at..] };
+    let header_len = ws::frame::write_header(numbered, None, &mut header);
+    out[payload_at - header_len..payload_at].copy_from_slice(&header[..header_len]);
+    out.drain(start..payload_at - header_len);
 }
 
 /// One event. A binary message is one of the type `binary`, in Base64.
 fn event(message: Message<'_>, number: u64, out: &mut Vec<u8>) {
-    out.extend_from_slice(format!("id: {number}\n").as_bytes());
+    out.extend_from_slice(b"id: ");
+    push_number(number, out);
+    out.push(b'\n');
     match message.kind {
         Kind::Text => {
             for line in text_lines(message.payload) {
@@ -152,7 +197,7 @@ fn event(message: Message<'_>, number: u64, out: &mut Vec<u8>) {
         }
         Kind::Binary => {
             out.extend_from_slice(b"event: binary\ndata: ");
-            out.extend_from_slice(BASE64.encode(message.payload).as_bytes());
+            push_base64(message.payload, out);
             out.push(b'\n');
         }
     }
@@ -161,11 +206,10 @@ fn event(message: Message<'_>, number: u64, out: &mut Vec<u8>) {
 
 /// The lines of a text, however they end: the format knows all three ways.
 fn text_lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let is_break = |byte: &u8| matches!(byte, b'\n' | b'\r');
     let mut rest = Some(text);
     std::iter::from_fn(move || {
         let text = rest?;
-        let Some(at) = text.iter().position(is_break) else {
+        let Some(at) = first_break(text) else {
             rest = None;
             return Some(text);
         };
@@ -173,6 +217,36 @@ fn text_lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
         rest = Some(&text[at + width..]);
         Some(&text[..at])
     })
+}
+
+/// Where a text has its first line break. Whole chunks are looked at first: most texts have none.
+fn first_break(text: &[u8]) -> Option<usize> {
+    let has_break = |chunk: &[u8]| chunk.iter().fold(false, |has, byte| has | is_break(*byte));
+    let start = SCAN_BYTES * text.chunks(SCAN_BYTES).position(has_break)?;
+    text[start..].iter().position(|byte| is_break(*byte)).map(|at| start + at)
+}
+
+fn is_break(byte: u8) -> bool {
+    byte == b'\n' || byte == b'\r'
+}
+
+fn push_number(number: u64, out: &mut Vec<u8>) {
+    let mut digits = [b'0'; MAX_DIGITS];
+    let (mut rest, mut at) = (number, MAX_DIGITS);
+    loop {
+        at -= 1;
+        digits[at] += u8::try_from(rest % 10).expect("a digit");
+        rest /= 10;
+        if rest == 0 {
+            return out.extend_from_slice(&digits[at..]);
+        }
+    }
+}
+
+fn push_base64(bytes: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.resize(start + BASE64.encode_len(bytes.len()), 0);
+    BASE64.encode_mut(bytes, &mut out[start..]);
 }
 
 /// A message as a JSON value without line breaks.
@@ -185,7 +259,7 @@ fn json(message: Message<'_>, out: &mut Vec<u8>) {
         }
         Kind::Binary => {
             out.extend_from_slice(b"{\"base64\":\"");
-            out.extend_from_slice(BASE64.encode(message.payload).as_bytes());
+            push_base64(message.payload, out);
             out.extend_from_slice(b"\"}");
         }
     }
@@ -204,7 +278,7 @@ fn is_json(text: &[u8]) -> bool {
 fn line(message: Message<'_>, out: &mut Vec<u8>) {
     match message.kind {
         Kind::Binary if std::str::from_utf8(message.payload).is_err() => {
-            out.extend_from_slice(BASE64.encode(message.payload).as_bytes());
+            push_base64(message.payload, out);
         }
         Kind::Text | Kind::Binary => push_on_a_line(message.payload, out),
     }
@@ -214,13 +288,11 @@ fn line(message: Message<'_>, out: &mut Vec<u8>) {
 /// Appends a text without the line breaks at its end, and with spaces for those inside: in JSON
 /// they are no more than that.
 fn push_on_a_line(text: &[u8], out: &mut Vec<u8>) {
-    let end = text.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r')).map_or(0, |at| at + 1);
+    let end = text.iter().rposition(|byte| !is_break(*byte)).map_or(0, |at| at + 1);
     let start = out.len();
     out.extend_from_slice(&text[..end]);
     for byte in &mut out[start..] {
-        if matches!(byte, b'\n' | b'\r') {
-            *byte = b' ';
-        }
+        *byte = if is_break(*byte) { b' ' } else { *byte };
     }
 }
 
