@@ -10,9 +10,8 @@ use super::greeting::{Kept, LastValues, Prologue};
 use super::history::History;
 use super::settings::{ChannelSettings, SourceId, TcpFraming};
 use super::stats::{ChannelStats, Departures};
-use super::view::View;
+use super::view::{self, View};
 use crate::codec::entrance::{Entrance, Filter};
-use crate::codec::pattern::Reading;
 use crate::codec::{Codec, Gate, Message, Wire, lines, prefixed, ws};
 use crate::net::stream::Socket;
 use crate::reactor::table::{Key, Table};
@@ -181,17 +180,17 @@ impl Channel {
     }
 
     /// Finds out whom a message is for, and makes its frames: before room is made for it, and
-    /// before it is pushed.
-    pub(super) fn prepare(&mut self, message: Message<'_>) {
-        let mut reading = Reading::new(message.payload);
-        for view in &mut self.views {
-            view.prepare(message, self.next_number, &mut reading);
-        }
+    /// before it is pushed. Says whether there is room in all views.
+    pub(super) fn prepare(&mut self, message: Message<'_>) -> view::Room {
+        let mut reading = None;
+        let views = self.views.iter_mut();
+        let rooms = views.map(|view| view.prepare(message, self.next_number, &mut reading));
+        rooms.fold(view::Room::Free, view::Room::max)
     }
 
     /// Gives the message that was prepared to each view that it is for.
     pub(super) fn push(&mut self, id: SourceId, message: Message<'_>, now: Instant) {
-        let number = self.keep(id, message, now);
+        let number = self.number(id, message, now);
         for view in self.views.iter_mut().filter(|view| view.is_meant) {
             view.push(message, number, now);
             self.is_dirty = true;
@@ -201,7 +200,7 @@ impl Channel {
     /// Takes in what a source held for this channel, whatever the limits: the source leaves it.
     pub(super) fn push_last(&mut self, id: SourceId, message: Message<'_>, now: Instant) {
         self.prepare(message);
-        let number = self.keep(id, message, now);
+        let number = self.number(id, message, now);
         for view in self.views.iter_mut().filter(|view| view.is_meant) {
             view.append(message, number, now);
             self.is_dirty = true;
@@ -209,9 +208,18 @@ impl Channel {
     }
 
     /// Numbers a message, and keeps it for those who come later, as far as that is wanted.
-    fn keep(&mut self, id: SourceId, message: Message<'_>, now: Instant) -> u64 {
+    fn number(&mut self, id: SourceId, message: Message<'_>, now: Instant) -> u64 {
         let number = self.next_number;
         self.next_number += 1;
+        let ChannelSettings { prologue, last_value, .. } = &self.settings;
+        if self.history.is_some() || prologue.is_some() || last_value.is_some() {
+            self.keep(id, message, number, now);
+        }
+        number
+    }
+
+    #[inline(never)]
+    fn keep(&mut self, id: SourceId, message: Message<'_>, number: u64, now: Instant) {
         if let Some(history) = &mut self.history {
             history.push(message, number, now);
         }
@@ -224,7 +232,6 @@ impl Channel {
         if let Some(rule) = &self.settings.last_value {
             self.last_values.note(rule, message, number, &self.settings.name);
         }
-        number
     }
 
     /// Learns that a source has a new connection.

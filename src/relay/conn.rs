@@ -266,6 +266,11 @@ impl<S: Socket> Conn<S> {
         }
     }
 
+    /// Whether it is noted of a source that it is not read.
+    pub(super) fn is_held(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.held_since.is_some())
+    }
+
     /// Whether the backlog still concerns it.
     pub(super) fn is_following(&self) -> bool {
         match self.stage {

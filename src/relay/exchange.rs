@@ -204,8 +204,11 @@ impl<S: Socket> Relay<S> {
             (Stage::Opening, _) | (_, Role::Newcomer) => false,
             (Stage::Open | Stage::Draining { .. }, Role::Source(source)) => {
                 let is_paused = self.is_paused(source);
-                self.note_pause(key, source, is_paused, now);
-                is_paused || self.waits_for_itself(key)
+                let is_owed = !conn.outbox.is_empty();
+                if is_paused != conn.is_held() {
+                    self.note_pause(key, source, is_paused, now);
+                }
+                is_paused || (is_owed && self.waits_for_itself(key))
             }
             (Stage::Open | Stage::Draining { .. }, Role::Client(channel)) => {
                 self.waits_for_source(key, channel)
@@ -392,18 +395,10 @@ impl<S: Socket> Relay<S> {
 
     /// Broadcasts a message, or holds it until there is room.
     pub(super) fn deliver(&mut self, id: SourceId, message: Message<'_>, now: Instant) {
-        self.prepare(id, message);
         if self.make_room(id, message, now) {
             self.broadcast(id, message, now);
         } else {
             self.sources[id.0].held = Some(Held::new(message));
-        }
-    }
-
-    /// Finds out whom a source's message is for.
-    pub(super) fn prepare(&mut self, id: SourceId, message: Message<'_>) {
-        for channel in &self.sources[id.0].channels {
-            self.channels[channel.0].prepare(message);
         }
     }
 

@@ -13,42 +13,43 @@ use super::backlog::Cursor;
 use super::channel::Pause;
 use super::conn::{Patience, Role};
 use super::settings::{ChannelId, SlowClient, SourceId};
-use super::view::View;
+use super::view::{Room, View};
 use crate::codec::Message;
 use crate::net::stream::Socket;
 use crate::reactor::table::Key;
 
 impl<S: Socket> Relay<S> {
-    /// Makes room for a message in all channels of a source, at the cost of nobody who is entitled
-    /// to what must go. Says whether there is room.
+    /// Finds out whom a source's message is for, and makes room for it in all channels, at the cost
+    /// of nobody who is entitled to what must go. Says whether there is room.
     pub(super) fn make_room(
         &mut self,
         source: SourceId,
         message: Message<'_>,
         now: Instant,
     ) -> bool {
-        let channels = self.sources[source.0].channels.iter();
-        let has_room = |id: &ChannelId| self.has_room(*id, message);
-        if !channels.clone().all(has_room) {
-            return false;
+        let mut room = Room::Free;
+        for channel in &self.sources[source.0].channels {
+            room = room.max(self.channels[channel.0].prepare(message));
         }
+        if room == Room::OfDropping {
+            self.skip_all_dropping(source, now);
+        }
+        room != Room::None
+    }
+
+    /// Lets all who are dropping lose what that message evicts.
+    #[cold]
+    fn skip_all_dropping(&mut self, source: SourceId, now: Instant) {
         for n in 0..self.sources[source.0].channels.len() {
             let channel = self.sources[source.0].channels[n];
             for view in 0..self.channels[channel.0].views.len() {
-                self.skip_dropping(channel, view, message, now);
+                self.skip_dropping(channel, view, now);
             }
         }
-        true
     }
 
-    /// Whether a message evicts nothing that a client is entitled to.
-    fn has_room(&self, id: ChannelId, message: Message<'_>) -> bool {
-        let mut views = self.channels[id.0].views.iter().filter(|view| view.is_meant);
-        views.all(|view| view.backlog.start_after(view.frame(message).len()) <= view.entitled)
-    }
-
-    /// Lets the clients that are dropping lose what a message evicts.
-    fn skip_dropping(&mut self, id: ChannelId, view: usize, message: Message<'_>, now: Instant) {
+    /// The same of one view.
+    fn skip_dropping(&mut self, id: ChannelId, view: usize, now: Instant) {
         // By place, since who cannot skip is disconnected and leaves the list.
         let mut place = 0;
         while let Some(&key) = self.channels[id.0].views[view].dropping.get(place) {
@@ -56,7 +57,7 @@ impl<S: Socket> Relay<S> {
             if !of_channel.is_meant {
                 return;
             }
-            let start = of_channel.backlog.start_after(of_channel.frame(message).len());
+            let start = of_channel.start;
             if self.skip_to(key, id, view, start) {
                 place += 1;
             } else {
@@ -247,7 +248,6 @@ impl<S: Socket> Relay<S> {
 
     fn resume_source(&mut self, id: SourceId, now: Instant) {
         let Some(held) = self.sources[id.0].held.take() else { return };
-        self.prepare(id, held.message());
         if !self.make_room(id, held.message(), now) {
             self.sources[id.0].held = Some(held);
             return;

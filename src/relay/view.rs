@@ -8,7 +8,7 @@ use super::history::History;
 use super::settings::ChannelSettings;
 use crate::codec::entrance::Filter;
 use crate::codec::pattern::Reading;
-use crate::codec::{Frame, Message, Wire};
+use crate::codec::{Frame, Head, Message, Wire};
 use crate::net::stream::Socket;
 use crate::reactor::table::{Key, Table};
 
@@ -28,8 +28,30 @@ pub(super) struct View {
     pub(super) entitled: Cursor,
     /// The message at hand is in it, and somebody follows.
     pub(super) is_meant: bool,
-    /// That message, if this wire does not take payloads as they are.
+    /// Where the backlog will start with that message.
+    pub(super) start: Cursor,
+    /// Its frame.
+    prepared: Prepared,
+}
+
+/// The frame of the message at hand, apart from a payload that stands in it as it is.
+#[derive(Debug, Default)]
+struct Prepared {
+    has_head: bool,
+    head: Head,
+    /// All of it, if it has no head.
     encoded: Vec<u8>,
+}
+
+/// Whether a message evicts what a client has not got, from the best to the worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Room {
+    /// Nothing that anybody lacks.
+    Free,
+    /// Some who are dropping may lose something.
+    OfDropping,
+    /// What somebody is entitled to.
+    None,
 }
 
 impl View {
@@ -48,7 +70,8 @@ impl View {
             dropping: Vec::new(),
             entitled: Cursor::default(),
             is_meant: false,
-            encoded: Vec::new(),
+            start: Cursor::default(),
+            prepared: Prepared::default(),
         };
         view.take_history(history);
         view
@@ -63,46 +86,52 @@ impl View {
         let newest = self.backlog.newest_number();
         for (message, number, at) in history.messages() {
             if newest.is_none_or(|newest| number > newest) && self.wants(message) {
-                self.encode(message, number);
+                self.prepared.make(self.wire, message, number);
                 // Whatever the limits: a frame may be larger than what the history counts, and who
                 // was promised what the history keeps gets it whole.
-                self.backlog.append(Self::frame_in(self.wire, &self.encoded, message), number, at);
+                self.backlog.append(self.prepared.frame(message), number, at);
             }
         }
     }
 
-    /// Finds out whether a message is in it, and makes its frame, if somebody follows.
-    pub(super) fn prepare<'f>(
+    /// Finds out whether a message is in it, and makes its frame, if somebody follows. What is
+    /// found in the message is remembered for other views. Says whether there is room for it.
+    pub(super) fn prepare<'p, 'f>(
         &'f mut self,
-        message: Message<'_>,
+        message: Message<'p>,
         number: u64,
-        reading: &mut Reading<'_, 'f>,
-    ) {
-        let Self { wire, filter, clients, is_meant, encoded, .. } = self;
+        reading: &mut Option<Reading<'p, 'f>>,
+    ) -> Room {
+        let Self { filter, clients, is_meant, .. } = self;
         *is_meant = !clients.is_empty()
-            && match filter {
-                None => true,
-                Some(filter) => filter.0.iter().all(|pattern| pattern.matches_reading(reading)),
-            };
-        if *is_meant {
-            Self::encode_into(*wire, encoded, message, number);
+            && filter.as_ref().is_none_or(|filter| {
+                let reading = reading.get_or_insert_with(|| Reading::new(message.payload));
+                filter.0.iter().all(|pattern| pattern.matches_reading(reading))
+            });
+        if !*is_meant {
+            return Room::Free;
         }
-    }
-
-    /// The frame of the message that was prepared.
-    pub(super) fn frame<'a>(&'a self, message: Message<'a>) -> Frame<'a> {
-        Self::frame_in(self.wire, &self.encoded, message)
+        let Self { wire, prepared, start, backlog, entitled, dropping, .. } = self;
+        *start = backlog.start_after(prepared.make(*wire, message, number));
+        if *start > *entitled {
+            Room::None
+        } else if dropping.is_empty() {
+            Room::Free
+        } else {
+            Room::OfDropping
+        }
     }
 
     /// Appends the message that was prepared, evicting the oldest if there is no room.
     pub(super) fn push(&mut self, message: Message<'_>, number: u64, now: Instant) {
-        let frame = Self::frame_in(self.wire, &self.encoded, message);
-        self.backlog.push(frame, number, now);
+        let frame = self.prepared.frame(message);
+        self.backlog.evict(self.start);
+        self.backlog.append(frame, number, now);
     }
 
     /// The same, and evicts nothing.
     pub(super) fn append(&mut self, message: Message<'_>, number: u64, now: Instant) {
-        let frame = Self::frame_in(self.wire, &self.encoded, message);
+        let frame = self.prepared.frame(message);
         self.backlog.append(frame, number, now);
     }
 
@@ -146,19 +175,25 @@ impl View {
         };
         self.filter.as_ref().is_none_or(matches)
     }
+}
 
-    fn encode(&mut self, message: Message<'_>, number: u64) {
-        Self::encode_into(self.wire, &mut self.encoded, message, number);
-    }
-
-    fn encode_into(wire: Wire, encoded: &mut Vec<u8>, message: Message<'_>, number: u64) {
-        encoded.clear();
-        if !matches!(wire, Wire::WebSocket | Wire::Prefixed) {
-            wire.encode(message, number, encoded);
+impl Prepared {
+    /// Makes the frame of a message; says how many bytes it has.
+    fn make(&mut self, wire: Wire, message: Message<'_>, number: u64) -> usize {
+        self.has_head = wire.write_head(message, &mut self.head);
+        if self.has_head {
+            return self.head.len() + message.payload.len();
         }
+        self.encoded.clear();
+        wire.encode(message, number, &mut self.encoded);
+        self.encoded.len()
     }
 
-    fn frame_in<'a>(wire: Wire, encoded: &'a [u8], message: Message<'a>) -> Frame<'a> {
-        wire.frame(message).unwrap_or_else(|| Frame::encoded(encoded))
+    fn frame<'a>(&'a self, message: Message<'a>) -> Frame<'a> {
+        if self.has_head {
+            Frame::new(self.head, message.payload)
+        } else {
+            Frame::encoded(&self.encoded)
+        }
     }
 }
