@@ -36,7 +36,7 @@ pub(super) struct Channel {
     history: Option<History>,
     prologues: Vec<Prologue>,
     last_values: LastValues,
-    /// Something was pushed, or a client left, since the last flush.
+    /// One of the views is to be flushed.
     pub(super) is_dirty: bool,
     pub(super) pause: Option<Pause>,
     pub(super) policy: Arc<ws::Policy>,
@@ -203,7 +203,16 @@ impl Channel {
         let number = self.number(id, message, now);
         for view in self.views.iter_mut().filter(|view| view.is_meant) {
             view.append(message, number, now);
-            self.is_dirty = true;
+        }
+        self.stir();
+    }
+
+    /// Has everybody looked at in the next flush, also those for whom there is nothing: they may
+    /// have waited for a held message that was not for them.
+    pub(super) fn stir(&mut self) {
+        self.is_dirty = true;
+        for view in &mut self.views {
+            view.is_dirty = true;
         }
     }
 
@@ -349,6 +358,7 @@ impl Channel {
     ) {
         self.is_dirty = true;
         let follows = &mut self.views[view];
+        follows.is_dirty = true;
         let key = follows.clients.swap_remove(place);
         follows.dropping.retain(|dropping| *dropping != key);
         if let Some(moved) = follows.clients.get(place).and_then(|key| conns.get_mut(*key)) {

@@ -50,6 +50,10 @@ impl<S: Socket> Relay<S> {
     fn flush_channel(&mut self, id: ChannelId, now: Instant) {
         self.channels[id.0].is_dirty = false;
         for view in 0..self.channels[id.0].views.len() {
+            // Thousands of clients may follow other parts of the channel.
+            if !std::mem::take(&mut self.channels[id.0].views[view].is_dirty) {
+                continue;
+            }
             // By place, since a flush may end a connection and another takes its place.
             let mut place = 0;
             while let Some(&key) = self.channels[id.0].views[view].clients.get(place) {

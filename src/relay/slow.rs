@@ -253,6 +253,9 @@ impl<S: Socket> Relay<S> {
             return;
         }
         self.broadcast(id, held.message(), now);
+        for channel in &self.sources[id.0].channels {
+            self.channels[channel.0].stir();
+        }
         let reaches = |channel: &ChannelId| self.channels[channel.0].clients().next().is_some();
         if self.ending.is_some() && !self.sources[id.0].channels.iter().any(reaches) {
             let name = self.sources[id.0].label();

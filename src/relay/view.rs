@@ -28,6 +28,8 @@ pub(super) struct View {
     pub(super) entitled: Cursor,
     /// The message at hand is in it, and somebody follows.
     pub(super) is_meant: bool,
+    /// Something was pushed, or a client left, since the last flush.
+    pub(super) is_dirty: bool,
     /// Where the backlog will start with that message.
     pub(super) start: Cursor,
     /// Its frame.
@@ -70,6 +72,7 @@ impl View {
             dropping: Vec::new(),
             entitled: Cursor::default(),
             is_meant: false,
+            is_dirty: false,
             start: Cursor::default(),
             prepared: Prepared::default(),
         };
@@ -127,12 +130,14 @@ impl View {
         let frame = self.prepared.frame(message);
         self.backlog.evict(self.start);
         self.backlog.append(frame, number, now);
+        self.is_dirty = true;
     }
 
     /// The same, and evicts nothing.
     pub(super) fn append(&mut self, message: Message<'_>, number: u64, now: Instant) {
         let frame = self.prepared.frame(message);
         self.backlog.append(frame, number, now);
+        self.is_dirty = true;
     }
 
     /// Bytes of a message's frame, `None` if it is not in it.
