@@ -219,9 +219,10 @@ impl World {
     }
 
     fn client(&mut self, wire: Wire) -> usize {
-        match wire {
-            Wire::WebSocket => self.enter(Gate::Web, REQUEST),
-            _ => self.enter(Gate::Unix, b""),
+        if wire == Wire::WebSocket {
+            self.enter(Gate::Web, REQUEST)
+        } else {
+            self.enter(Gate::Unix, b"")
         }
     }
 
