@@ -66,6 +66,15 @@ impl Source {
         self.relay.leg.as_ref().is_none_or(|leg| leg.feed == self.relay.name)
     }
 
+    /// A name of the service at its url: two legs that take turns at one have the same.
+    pub fn url_name(&self) -> String {
+        match &self.relay.leg {
+            None => self.relay.name.clone(),
+            Some(leg) if leg.rank == 0 => leg.feed.clone(),
+            Some(leg) => format!("{}/{}", leg.feed, leg.rank + 1),
+        }
+    }
+
     /// What the log calls it.
     pub fn label(&self) -> &str {
         self.relay.leg.as_ref().map_or(&self.relay.name, |leg| &leg.label)
@@ -261,5 +270,14 @@ mod tests {
                     {name: a/2, unix_socket_path: /y, url: 'ws://c'}]";
         let told = parse(text).unwrap_err().to_string();
         assert!(told.contains("\"a/2\" is what the log calls a connection"), "{told}");
+    }
+
+    #[test]
+    fn legs_that_take_turns_at_a_url_share_its_name() {
+        let of =
+            |more: &str| settings(more).sources.iter().map(Source::url_name).collect::<Vec<_>>();
+        assert_eq!(of("name: a, url: 'ws://h', max_age: 1h"), ["a", "a"]);
+        assert_eq!(of("name: a, urls: ['ws://h', 'ws://i']"), ["a", "a/2"]);
+        assert_eq!(of("name: a, url: 'ws://h'"), ["a"]);
     }
 }

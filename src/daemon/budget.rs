@@ -97,8 +97,8 @@ impl Budgets {
     /// Forgets the dials of sources that are there no longer, or have no budget.
     pub(super) fn keep_only<'a>(&mut self, sources: impl Iterator<Item = &'a Source>) {
         let has_budget = |source: &&Source| source.approach.dial_budget.is_some();
-        let names: Vec<_> = sources.filter(has_budget).map(|source| &source.relay.name).collect();
-        self.dials.retain(|(name, _)| names.contains(&name));
+        let names: Vec<_> = sources.filter(has_budget).map(Source::url_name).collect();
+        self.dials.retain(|(name, _)| names.contains(name));
     }
 
     /// Learns that a thread has written. What has happened since is written next.

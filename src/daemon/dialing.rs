@@ -129,7 +129,7 @@ impl Dialing {
         }
         let source = self.sources[id.0].clone();
         if let Some(budget) = source.approach.dial_budget
-            && let Err(until) = self.budgets.take(&source.relay.name, budget, now)
+            && let Err(until) = self.budgets.take(&source.url_name(), budget, now)
         {
             return Begun::Postponed(until, budget);
         }
