@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use veylor::codec::entrance::Entrance;
-use veylor::codec::pattern::Pointer;
+use veylor::codec::pattern::{Pointer, Reading};
 use veylor::codec::{Kind, Message, Wire};
 
 fuzz_target!(|input: (&str, &[u8], bool)| {
@@ -18,7 +18,8 @@ fuzz_target!(|input: (&str, &[u8], bool)| {
         && let Some(filter) = &entrance.filter
     {
         assert!(!filter.to_string().is_empty());
-        let _ = filter.0.iter().all(|pattern| pattern.matches(payload));
+        let one_by_one = filter.0.iter().all(|pattern| pattern.matches(payload));
+        assert_eq!(filter.matches(&mut Reading::new(payload)), one_by_one);
     }
     let is_text = std::str::from_utf8(payload).is_ok();
     for kind in [Kind::Text, Kind::Binary].into_iter().filter(|k| is_text || *k == Kind::Binary) {

@@ -5,7 +5,7 @@ use std::fmt;
 use httparse::Header;
 
 use super::http::{accepts, has_token, header, origin_form};
-use super::pattern::{Pattern, Pointer};
+use super::pattern::{Pattern, Pointer, Reading};
 use super::wire::Wire;
 use crate::net::url::percent_decoded;
 
@@ -34,6 +34,13 @@ pub struct Entrance {
 /// Patterns that a message must match, all of them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Filter(pub Vec<Pattern>);
+
+impl Filter {
+    /// Whether a message is meant. What is found in it is remembered for other filters.
+    pub fn matches<'f>(&'f self, reading: &mut Reading<'_, 'f>) -> bool {
+        self.0.iter().all(|pattern| pattern.matches_reading(reading))
+    }
+}
 
 impl Default for Entrance {
     fn default() -> Self {

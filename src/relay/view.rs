@@ -108,8 +108,7 @@ impl View {
         let Self { filter, clients, is_meant, .. } = self;
         *is_meant = !clients.is_empty()
             && filter.as_ref().is_none_or(|filter| {
-                let reading = reading.get_or_insert_with(|| Reading::new(message.payload));
-                filter.0.iter().all(|pattern| pattern.matches_reading(reading))
+                filter.matches(reading.get_or_insert_with(|| Reading::new(message.payload)))
             });
         if !*is_meant {
             return Room::Free;
@@ -174,10 +173,7 @@ impl View {
 
     /// Whether a message is in it.
     pub(super) fn wants(&self, message: Message<'_>) -> bool {
-        let matches = |filter: &Filter| {
-            let mut reading = Reading::new(message.payload);
-            filter.0.iter().all(|pattern| pattern.matches_reading(&mut reading))
-        };
+        let matches = |filter: &Filter| filter.matches(&mut Reading::new(message.payload));
         self.filter.as_ref().is_none_or(matches)
     }
 }
