@@ -100,6 +100,19 @@ impl Wire {
         }
     }
 
+    /// Appends what the relay itself has to say, a text of JSON: on [`Self::Sse`] an event of this
+    /// type without an id, elsewhere a message without a number.
+    pub fn encode_notice(self, event: &str, json: &str, out: &mut Vec<u8>) {
+        let text = Message { kind: Kind::Text, payload: json.as_bytes() };
+        match self {
+            Self::Sse => {
+                out.extend_from_slice(format!("event: {event}\ndata: {json}\n\n").as_bytes());
+            }
+            Self::WebSocket | Self::Numbered => Self::WebSocket.encode(text, 0, out),
+            Self::Prefixed | Self::Ndjson | Self::Lines => self.encode(text, 0, out),
+        }
+    }
+
     /// What it is called in the status and in metrics.
     pub fn name(self) -> &'static str {
         match self {
