@@ -15,65 +15,31 @@ connection after the other as long as it is good.
 """
 
 import asyncio
-import http.server
 import itertools
-import json
-import threading
 import time
 
-from .service import Breach, End, Service
+from .rest import RestService
+from .service import Breach, End
 
 PING_INTERVAL, PING_TIMEOUT = 18, 10
 
 
-class KuCoin(Service):
+class KuCoin(RestService):
     paths = ("/", "/endpoint")
 
     def __init__(self, **options):
         super().__init__(**options)
         # Tokens, and until when they are good.
         self.tokens, self.numbers = {}, itertools.count(1)
-        self.counter = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._clerk())
-        self.counter.daemon_threads = True
 
-    def __enter__(self):
-        threading.Thread(target=self.counter.serve_forever, daemon=True).start()
-        return super().__enter__()
-
-    def __exit__(self, *exception):
-        self.counter.shutdown()
-        self.counter.server_close()
-        super().__exit__(*exception)
-
-    @property
-    def rest(self):
-        """Where tokens are given out."""
-        return f"http://127.0.0.1:{self.counter.server_port}"
-
-    def _clerk(self):
-        service = self
-
-        class Clerk(http.server.BaseHTTPRequestHandler):
-            def do_POST(self):
-                if self.path != "/api/v1/bullet-public":
-                    service.break_rule(f"tokens are at /api/v1/bullet-public, not at {self.path}")
-                    self.send_error(404)
-                    return
-                body = json.dumps(service.bullet()).encode()
-                self.send_response(200)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def do_GET(self):
-                service.break_rule("tokens are given to a POST")
-                self.send_error(405)
-
-            def log_message(self, *_):
-                pass
-
-        return Clerk
+    def answer(self, method, path, headers, body):
+        if path != "/api/v1/bullet-public":
+            self.break_rule(f"tokens are at /api/v1/bullet-public, not at {path}")
+            return 404, {"code": "404000"}
+        if method != "POST":
+            self.break_rule("tokens are given to a POST")
+            return 405, {"code": "405000"}
+        return 200, self.bullet()
 
     def bullet(self):
         token = f"2neAiuYvAU61ZDXANAGAsiL4-iAExhsBXZxftp_{next(self.numbers)}.mvnekBb8DJegZIgYLs2FBQ=="

@@ -14,18 +14,15 @@ Left open there, and decided here: a void access token is answered 401.
 """
 
 import base64
-import http.server
 import itertools
-import json
-import threading
 from urllib.parse import parse_qs
 
-from .service import Service
+from .rest import RestService
 
 CHANNELS = ["2-twitch", "5-youtube"]
 
 
-class Restream(Service):
+class Restream(RestService):
     paths = ("/ws",)
 
     def __init__(self, client=("id", "secret"), refresh_token="refresh-0", **options):
@@ -34,46 +31,11 @@ class Restream(Service):
         # The connection stays, and nothing comes any more.
         self.is_dead = False
         self.numbers = itertools.count(1)
-        self.counter = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._clerk())
-        self.counter.daemon_threads = True
 
-    def __enter__(self):
-        threading.Thread(target=self.counter.serve_forever, daemon=True).start()
-        return super().__enter__()
-
-    def __exit__(self, *exception):
-        self.counter.shutdown()
-        self.counter.server_close()
-        super().__exit__(*exception)
-
-    @property
-    def rest(self):
-        """Where tokens are refreshed."""
-        return f"http://127.0.0.1:{self.counter.server_port}"
-
-    def _clerk(self):
-        service = self
-
-        class Clerk(http.server.BaseHTTPRequestHandler):
-            def do_POST(self):
-                length = int(self.headers.get("Content-Length", 0))
-                form = {name: values[0] for name, values in parse_qs(self.rfile.read(length).decode()).items()}
-                status, answer = service.refresh(self.path, self.headers.get("Authorization"), form)
-                body = json.dumps(answer).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_):
-                pass
-
-        return Clerk
-
-    def refresh(self, path, authorization, form):
+    def answer(self, method, path, headers, body):
+        form = {name: values[0] for name, values in parse_qs(body).items()}
         basic = "Basic " + base64.b64encode(":".join(self.client).encode()).decode()
-        right = path == "/oauth/token" and authorization == basic
+        right = (method, path, headers.get("Authorization")) == ("POST", "/oauth/token", basic)
         if not right or form.get("grant_type") != "refresh_token":
             self.break_rule("a token is refreshed as the client, at /oauth/token")
             return 400, {"error": "invalid_request"}
