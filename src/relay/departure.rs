@@ -334,7 +334,7 @@ impl<S: Socket> Relay<S> {
         if source.state != State::Dialing {
             return;
         }
-        let name = &source.settings.name;
+        let name = source.label();
         let wait = Seconds(until.saturating_duration_since(now));
         log::warn!("source {name}: its dial_budget of {budget} is used up, dial in {wait}");
         source.last_error = Some(format!("its dial_budget of {budget} is used up"));

@@ -9,6 +9,8 @@
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
+use log::Level;
+
 use super::conn::Goodbye;
 use super::farewell::Reason;
 use super::progress::{Due, Progress, Session};
@@ -215,7 +217,7 @@ impl<S: Socket> Relay<S> {
             }
             return self.schedule_session(key, id);
         }
-        let name = &self.sources[id.0].settings.name;
+        let name = self.sources[id.0].label();
         log::info!("source {name}: max_age is reached, to be dialled anew");
         self.replace(id, key, Goodbye::MaxAge, now);
     }
@@ -337,13 +339,16 @@ impl<S: Socket> Relay<S> {
         let sent_messages = session.sent_messages;
         let source = &mut self.sources[id.0];
         source.enter(State::Open { key, since: now }, now);
-        let name = &source.settings.name;
-        match source.down_since.take() {
+        let down_since = source.down_since.take();
+        let name = source.label();
+        match down_since {
             None => log::info!("source {name}: ready ({sent_messages} messages sent)"),
             Some(since) => {
                 let seconds = now.saturating_duration_since(since).as_secs_f64();
                 // As loud as its loss was.
-                log::warn!(
+                let level = if source.place.is_some() { Level::Info } else { Level::Warn };
+                log::log!(
+                    level,
                     "source {name}: ready again ({sent_messages} messages sent) after {seconds:.1} s"
                 );
             }

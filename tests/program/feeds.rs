@@ -86,6 +86,20 @@ fn race_goes_on_without_a_gap_when_a_service_is_killed() {
 }
 
 #[test]
+fn leg_that_is_ready_again_is_named_and_no_alarm() {
+    let (folder, port) = (Folder::new(), Port::free());
+    let (first, second) = (Service::new(), Service::new());
+    let session = "strategy: race\non_connect: [subscribe]";
+    let program = Program::run(&folder, &(feed(&[&first, &second], &port, session) + QUICK));
+    let (mut one, mut two) = (first.accept(), second.accept());
+    assert_eq!((one.text(), two.text()), ("subscribe".to_owned(), "subscribe".to_owned()));
+    program.wait_for("[INFO] source feed/1: ready (1 messages sent)");
+    one.reset();
+    assert_eq!(first.accept().text(), "subscribe");
+    program.wait_for("[INFO] source feed/1: ready again (1 messages sent) after");
+}
+
+#[test]
 fn connection_of_max_age_is_replaced_while_messages_pass() {
     let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
     let wait = "on_connect: [{send: subscribe, wait_for: {equals: subscribed}}]\nmax_age: 10s";
