@@ -37,6 +37,7 @@ pub mod stats;
 mod steer;
 pub mod tap;
 mod view;
+mod waits;
 
 use std::collections::VecDeque;
 use std::fmt::Display;
