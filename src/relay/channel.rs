@@ -188,13 +188,16 @@ impl Channel {
         rooms.fold(view::Room::Free, view::Room::max)
     }
 
-    /// Gives the message that was prepared to each view that it is for.
-    pub(super) fn push(&mut self, id: SourceId, message: Message<'_>, now: Instant) {
+    /// Gives the message that was prepared to each view that it is for. Says how many bytes its
+    /// largest frame has.
+    pub(super) fn push(&mut self, id: SourceId, message: Message<'_>, now: Instant) -> usize {
         let number = self.number(id, message, now);
+        let mut largest = 0;
         for view in self.views.iter_mut().filter(|view| view.is_meant) {
-            view.push(message, number, now);
+            largest = largest.max(view.push(message, number, now));
             self.is_dirty = true;
         }
+        largest
     }
 
     /// Takes in what a source held for this channel, whatever the limits: the source leaves it.

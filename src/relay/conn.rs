@@ -117,8 +117,7 @@ pub(super) struct Conn<S> {
     pub(super) was_refused: bool,
     /// Writing has failed. What the peer has sent before it went is still read.
     pub(super) broken: Option<io::ErrorKind>,
-    /// It is in the list of those to be flushed.
-    pub(super) is_queued: bool,
+    pub(super) listed: Listed,
     /// Why it is read no further, if it is not.
     pub(super) wait: Option<Wait>,
     /// When a byte of the peer was last seen.
@@ -136,6 +135,15 @@ pub(super) struct Conn<S> {
     pub(super) tally: Tally,
     /// What is said to a source; clients have none.
     pub(super) session: Option<Box<Session>>,
+}
+
+/// In which of the relay's lists a connection is, each of which names it once.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Listed {
+    /// Of those to be read in the next turn.
+    pub(super) to_read: bool,
+    /// Of those to be flushed.
+    pub(super) to_flush: bool,
 }
 
 /// Why a connection is read no further: what it waits for.

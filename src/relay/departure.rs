@@ -51,7 +51,7 @@ impl<S: Socket> Relay<S> {
         match conn.stage {
             Stage::Open | Stage::Draining { .. } => {
                 conn.broken = Some(error.kind());
-                self.ready.push(key);
+                self.await_turn(key);
             }
             Stage::Opening | Stage::Lingering { .. } => self.broke(key, error, now),
         }
@@ -185,7 +185,7 @@ impl<S: Socket> Relay<S> {
             return;
         }
         self.schedule(key, until);
-        self.ready.push(key);
+        self.await_turn(key);
         self.queue(key);
     }
 

@@ -19,6 +19,13 @@ use crate::reactor::table::Key;
 
 /// Bytes that one connection may read in one turn; then others have theirs.
 pub(super) const READ_BYTES: usize = 64 * 1024;
+/// With less left of them its turn is over: a buffer that begins with a part of a message is offered
+/// no more than the rest of it.
+const LEAST_READ_BYTES: usize = READ_BYTES / 4;
+/// Bytes that a source gives a client in one turn, or its turn is over: what the kernel hands on at
+/// once, 64 KiB with all headers. A few more would be a packet of their own for each client, which
+/// costs nearly as much as the first.
+const TURN_BYTES: usize = 65_000;
 
 /// Whether to go on with a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,9 +37,12 @@ enum Next {
 }
 
 impl<S: Socket> Relay<S> {
-    /// Reads what a socket has, within its budget for a turn.
+    /// Reads what a socket has, within its budget for a turn; whoever has had that waits for the
+    /// next one.
     pub fn read(&mut self, key: Key, now: Instant) {
-        let Some(conn) = self.conns.get_mut(key) else { return };
+        let Some(conn) = self.conns.get_mut(key).filter(|conn| !conn.listed.to_read) else {
+            return;
+        };
         if let Stage::Lingering { .. } = conn.stage {
             self.discard(key);
             return;
@@ -88,21 +98,35 @@ impl<S: Socket> Relay<S> {
         self.read_securing(now);
         let mut ready = std::mem::take(&mut self.ready);
         for key in ready.drain(..) {
-            self.read(key, now);
+            if let Some(conn) = self.conns.get_mut(key) {
+                conn.listed.to_read = false;
+                self.read(key, now);
+            }
         }
         // Keeps its storage; who is not done is read on in the next turn.
         ready.append(&mut self.ready);
         self.ready = ready;
     }
 
+    /// Has a connection read in the next turn.
+    pub(super) fn await_turn(&mut self, key: Key) {
+        if let Some(conn) = self.conns.get_mut(key)
+            && !conn.listed.to_read
+        {
+            conn.listed.to_read = true;
+            self.ready.push(key);
+        }
+    }
+
     fn read_into(&mut self, inbox: &mut Inbox, key: Key, now: Instant) {
         let mut budget = READ_BYTES;
+        self.given_bytes = 0;
         loop {
             if self.understand(inbox, key, now) == Next::Stop {
                 return;
             }
-            if budget == 0 {
-                self.ready.push(key);
+            if budget < LEAST_READ_BYTES {
+                self.await_turn(key);
                 return;
             }
             let Some(conn) = self.conns.get_mut(key) else { return };
@@ -120,7 +144,7 @@ impl<S: Socket> Relay<S> {
                 }
                 // TLS: much came that held nothing. It goes on in the next turn.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                    return self.ready.push(key);
+                    return self.await_turn(key);
                 }
                 Err(error) => return self.broke(key, &error, now),
             }
@@ -138,6 +162,10 @@ impl<S: Socket> Relay<S> {
     fn understand(&mut self, inbox: &mut Inbox, key: Key, now: Instant) -> Next {
         loop {
             if self.must_wait(key, now) {
+                return Next::Stop;
+            }
+            if self.given_bytes >= TURN_BYTES {
+                self.await_turn(key);
                 return Next::Stop;
             }
             let Some(conn) = self.conns.get_mut(key) else { return Next::Stop };
@@ -270,9 +298,9 @@ impl<S: Socket> Relay<S> {
     /// Broadcasts the message that was prepared.
     pub(super) fn broadcast(&mut self, id: SourceId, message: Message<'_>, now: Instant) {
         let head = self.head(id);
-        for channel in &self.sources[id.0].channels {
-            self.channels[channel.0].push(head, message, now);
-        }
+        let channels = self.sources[id.0].channels.iter();
+        let frames = channels.map(|channel| self.channels[channel.0].push(head, message, now));
+        self.given_bytes += frames.max().unwrap_or_default();
     }
 
     /// Puts a client's message on its way to the sources of its channel.
@@ -340,8 +368,8 @@ impl<S: Socket> Relay<S> {
     fn discard(&mut self, key: Key) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         match conn.discard(&mut self.scratch, READ_BYTES) {
-            Ok(false) => self.ready.push(key),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.ready.push(key),
+            Ok(false) => self.await_turn(key),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.await_turn(key),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Ok(true) | Err(_) => self.condemned.push(key),
         }

@@ -96,7 +96,7 @@ impl<S: Socket> Relay<S> {
             Role::Client(_) => matches!(conn.wait, Some(Wait::Source | Wait::Time)),
             Role::Source(source) => self.is_paused(source),
         };
-        is_kept_waiting || self.ready.contains(&key)
+        is_kept_waiting || conn.listed.to_read
     }
 }
 

@@ -19,7 +19,7 @@ impl<S: Socket> Relay<S> {
         let mut to_flush = std::mem::take(&mut self.to_flush);
         for key in to_flush.drain(..) {
             if let Some(conn) = self.conns.get_mut(key) {
-                conn.is_queued = false;
+                conn.listed.to_flush = false;
                 self.flush_conn(key, now);
             }
         }
@@ -35,9 +35,9 @@ impl<S: Socket> Relay<S> {
     /// Puts a connection on the list of those to be flushed.
     pub(super) fn queue(&mut self, key: Key) {
         if let Some(conn) = self.conns.get_mut(key)
-            && !conn.is_queued
+            && !conn.listed.to_flush
         {
-            conn.is_queued = true;
+            conn.listed.to_flush = true;
             self.to_flush.push(key);
         }
     }

@@ -45,7 +45,7 @@ use std::time::{Duration, Instant};
 
 use self::backoff::Verdict;
 use self::channel::Channel;
-use self::conn::{Conn, Goodbye, Paces, Patience, Stage, Tally};
+use self::conn::{Conn, Goodbye, Listed, Paces, Patience, Stage, Tally};
 pub use self::conn::{Peer, Role};
 use self::feed::Feed;
 use self::progress::Session;
@@ -127,7 +127,7 @@ pub struct Relay<S> {
     sessions: Timers,
     /// The buffer that connections read into which have nothing unread.
     scratch: Inbox,
-    /// Connections that may have more to read than their last turn allowed.
+    /// Connections to be read in the next turn: they may have more than the last one allowed.
     ready: Vec<Key>,
     /// Clients in a handshake that takes much computing: they are read one after the other.
     securing: VecDeque<Key>,
@@ -143,6 +143,8 @@ pub struct Relay<S> {
     seed: u64,
     /// Bytes that sources sent since they were asked for.
     batch_bytes: usize,
+    /// Bytes of the largest frames of what the connection at hand has given its clients this turn.
+    given_bytes: usize,
     tap: tap::Tap,
     ledgers: record::Ledgers,
     /// Since when all recordings have ended, if nothing else is left.
@@ -196,6 +198,7 @@ impl<S: Socket> Relay<S> {
             next_id: 1,
             seed,
             batch_bytes: 0,
+            given_bytes: 0,
             tap: tap::Tap::default(),
             ledgers: record::Ledgers::default(),
             played_since: None,
@@ -424,7 +427,7 @@ impl<S: Socket> Relay<S> {
             is_blocked: false,
             was_refused: false,
             broken: None,
-            is_queued: false,
+            listed: Listed::default(),
             wait: None,
             last_heard: now,
             pinged_at: None,
@@ -439,7 +442,7 @@ impl<S: Socket> Relay<S> {
         });
         self.next_id += 1;
         self.schedule(key, until);
-        self.ready.push(key);
+        self.await_turn(key);
         self.queue(key);
         if self.ending.is_some() {
             self.dismiss(key, Goodbye::ShuttingDown, now);

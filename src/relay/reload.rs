@@ -83,7 +83,11 @@ impl<S: Socket> Relay<S> {
             self.redial(id, now);
         }
         // Some were not read for the sake of others that have gone.
-        self.ready.extend(self.sources.iter().filter_map(Source::open_key));
+        for id in 0..self.sources.len() {
+            if let Some(key) = self.sources[id].open_key() {
+                self.await_turn(key);
+            }
+        }
         for (id, gate) in closed {
             self.dismiss_clients(id, |of_client| of_client == gate, now);
         }

@@ -185,10 +185,10 @@ impl<S: Socket> Relay<S> {
     fn check_session(&mut self, key: Key, id: SourceId, now: Instant) {
         let settings = &self.sources[id.0].settings;
         let idle_timeout = settings.idle_timeout.unwrap_or_default();
-        let session = self.conns.get(key).and_then(|conn| conn.session.as_deref());
-        let Some(session) = session else { return };
+        let Some(conn) = self.conns.get(key) else { return };
+        let Some(session) = conn.session.as_deref() else { return };
         let due = session.deadline(settings).filter(|(at, _)| *at <= now);
-        let is_heard = !self.ready.contains(&key);
+        let is_heard = !conn.listed.to_read;
         match due {
             None => self.schedule_session(key, id),
             Some((_, Due::Beat)) => {

@@ -177,8 +177,12 @@ impl<S: Socket> Relay<S> {
 
     /// Reads all sources of a channel on: one may have been paused for another's sake.
     fn read_sources_on(&mut self, id: ChannelId) {
-        let sources = self.channels[id.0].settings.sources.iter();
-        self.ready.extend(sources.filter_map(|source| self.sources[source.0].open_key()));
+        for n in 0..self.channels[id.0].settings.sources.len() {
+            let source = self.channels[id.0].settings.sources[n];
+            if let Some(key) = self.sources[source.0].open_key() {
+                self.await_turn(key);
+            }
+        }
     }
 
     /// Strikes those who are in the way of a held message in a channel that never pauses.
@@ -262,7 +266,7 @@ impl<S: Socket> Relay<S> {
             log::warn!("source {name}: its last message reached nobody");
         }
         if let Some(key) = self.sources[id.0].open_key() {
-            self.ready.push(key);
+            self.await_turn(key);
         }
     }
 }

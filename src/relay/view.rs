@@ -124,12 +124,14 @@ impl View {
         }
     }
 
-    /// Appends the message that was prepared, evicting the oldest if there is no room.
-    pub(super) fn push(&mut self, message: Message<'_>, number: u64, now: Instant) {
+    /// Appends the message that was prepared, evicting the oldest if there is no room. Says how
+    /// many bytes its frame has.
+    pub(super) fn push(&mut self, message: Message<'_>, number: u64, now: Instant) -> usize {
         let frame = self.prepared.frame(message);
         self.backlog.evict(self.start);
         self.backlog.append(frame, number, now);
         self.is_dirty = true;
+        frame.len()
     }
 
     /// The same, and evicts nothing.

@@ -133,7 +133,7 @@ impl<S: Socket> Relay<S> {
     pub(super) fn read_on(&mut self, key: Key) {
         if let Some(conn) = self.conns.get_mut(key) {
             conn.wait = None;
-            self.ready.push(key);
+            self.await_turn(key);
         }
     }
 
