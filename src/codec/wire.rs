@@ -1,17 +1,13 @@
 //! The formats in which clients get messages.
 
 use data_encoding::BASE64;
+use memchr::memchr2;
 use serde::de::IgnoredAny;
 
 use super::{Kind, Message, prefixed, ws};
 
 /// The largest header of a frame whose payload stands on the wire as it is.
 pub(super) const MAX_HEADER_BYTES: usize = 10;
-
-/// The digits of the largest number.
-const MAX_DIGITS: usize = 20;
-/// Bytes of a text that are searched for a line break at once.
-const SCAN_BYTES: usize = 64;
 
 /// A format for clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -222,7 +218,7 @@ fn text_lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
         let text = rest?;
-        let Some(at) = first_break(text) else {
+        let Some(at) = memchr2(b'\n', b'\r', text) else {
             rest = None;
             return Some(text);
         };
@@ -232,28 +228,12 @@ fn text_lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Where a text has its first line break. Whole chunks are looked at first: most texts have none.
-fn first_break(text: &[u8]) -> Option<usize> {
-    let has_break = |chunk: &[u8]| chunk.iter().fold(false, |has, byte| has | is_break(*byte));
-    let start = SCAN_BYTES * text.chunks(SCAN_BYTES).position(has_break)?;
-    text[start..].iter().position(|byte| is_break(*byte)).map(|at| start + at)
-}
-
 fn is_break(byte: u8) -> bool {
     byte == b'\n' || byte == b'\r'
 }
 
 fn push_number(number: u64, out: &mut Vec<u8>) {
-    let mut digits = [b'0'; MAX_DIGITS];
-    let (mut rest, mut at) = (number, MAX_DIGITS);
-    loop {
-        at -= 1;
-        digits[at] += u8::try_from(rest % 10).expect("a digit");
-        rest /= 10;
-        if rest == 0 {
-            return out.extend_from_slice(&digits[at..]);
-        }
-    }
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 fn push_base64(bytes: &[u8], out: &mut Vec<u8>) {
