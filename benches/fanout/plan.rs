@@ -26,6 +26,13 @@ const FLAT_TEXTS: Broadcast = Broadcast { form: Form::Text, messages: 1_200_000,
 const PACED_TEXTS: Broadcast =
     Broadcast { pace: Pace::PerSecond(1000), warm_up: 500, messages: 4000, ..FLAT_TEXTS };
 
+/// Bursts that a relay reads and passes on whole, in one turn.
+const BURST_TEXTS: Broadcast = Broadcast {
+    pace: Pace::Bursts { messages: 400, per_second: 400 },
+    messages: 400_000,
+    ..FLAT_TEXTS
+};
+
 const EVENTS: Ask = Ask::Stream(Stream::Events);
 const LINES: Ask = Ask::Stream(Stream::Lines);
 
@@ -166,15 +173,24 @@ pub(crate) const WORKS: &[Work] = &[
         ..WORK
     },
     Work {
-        name: "sse-flat",
-        about: "128 B of JSON flat out to 100 clients as events, against WebSocket",
-        kind: Kind::Broadcast(Broadcast { ask: EVENTS, ..FLAT_TEXTS }),
+        name: "sse-burst",
+        about: "400 bursts of 400 texts of 128 B a second to 100 clients as events, against \
+                WebSocket",
+        kind: Kind::Broadcast(Broadcast { ask: EVENTS, ..BURST_TEXTS }),
         ..STREAMED
     },
     Work {
         name: "sse-paced",
         about: "the same at 1000 messages a second",
         kind: Kind::Broadcast(Broadcast { ask: EVENTS, ..PACED_TEXTS }),
+        ..STREAMED
+    },
+    Work {
+        name: "sse-flat",
+        about: "the same flat out, where the clients are slower than the relay: an event has 157 B \
+                and is read for twice as long as a frame of 132 B",
+        kind: Kind::Broadcast(Broadcast { ask: EVENTS, ..FLAT_TEXTS }),
+        cpu_limit: Some(1.5),
         ..STREAMED
     },
     Work {

@@ -23,6 +23,8 @@ const MARK_AT: usize = 37;
 const TAIL_BYTES: usize = NUMBER_CHARS + 2;
 /// The digits of the longest id of an event, and all that stands around it and the payload.
 const MAX_EVENT_EXTRA: usize = 20 + b"id: \ndata: \n\n".len();
+/// What stands between an event's id and its payload.
+const DATA: &[u8] = b"\ndata: ";
 
 /// The streams of HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,11 +44,20 @@ pub(crate) struct Walker {
     carry: Vec<u8>,
     /// What an event's id is above its message's number.
     id_offset: Option<u64>,
+    next: Head,
+}
+
+/// What the next event begins with, if its id is one more than the last. To compare with it is
+/// cheaper than to read 16 digits, which would cost a client as much as the payload.
+#[derive(Debug, Default)]
+struct Head {
+    id: u64,
+    bytes: Vec<u8>,
 }
 
 impl Walker {
     pub(crate) fn new(stream: Stream, payload_bytes: usize) -> Self {
-        Self { stream, payload_bytes, carry: Vec::new(), id_offset: None }
+        Self { stream, payload_bytes, carry: Vec::new(), id_offset: None, next: Head::default() }
     }
 
     /// Calls `see` for every message that `bytes` completes.
@@ -91,7 +102,7 @@ impl Walker {
     ) -> Result<Option<usize>, Failure> {
         let (payload_at, end, id) = match self.stream {
             Stream::Lines => (0, &b"\n"[..], None),
-            Stream::Events => match event(bytes)? {
+            Stream::Events => match self.next.event(bytes)? {
                 Event::Message { payload_at, id } => (payload_at, &b"\n\n"[..], Some(id)),
                 Event::Other(length) => return Ok(Some(length)),
                 Event::Cut => return Ok(None),
@@ -108,9 +119,36 @@ impl Walker {
             if *self.id_offset.get_or_insert(offset) != offset {
                 return Err(Failure::new(format!("message {} has the id {id}", stamp.number)));
             }
+            self.next.follow(id, &bytes[..payload_at]);
         }
         see(Item::Message(stamp));
         Ok(Some(payload_end + end.len()))
+    }
+}
+
+impl Head {
+    #[inline]
+    fn event(&self, bytes: &[u8]) -> Result<Event, Failure> {
+        if !self.bytes.is_empty() && bytes.starts_with(&self.bytes) {
+            return Ok(Event::Message { payload_at: self.bytes.len(), id: self.id });
+        }
+        event(bytes)
+    }
+
+    /// Becomes the head after this one.
+    #[inline]
+    fn follow(&mut self, id: u64, head: &[u8]) {
+        if self.bytes.is_empty() || self.id != id {
+            self.bytes.clear();
+            self.bytes.extend_from_slice(head);
+        }
+        self.id = id.wrapping_add(1);
+        for digit in self.bytes[..head.len() - DATA.len()].iter_mut().rev() {
+            *digit = if *digit == b'9' { b'0' } else { *digit + 1 };
+            if *digit != b'0' {
+                return;
+            }
+        }
     }
 }
 
@@ -129,7 +167,6 @@ enum Event {
 #[inline]
 fn event(bytes: &[u8]) -> Result<Event, Failure> {
     const NUMBERED: &[u8] = b"id: ";
-    const DATA: &[u8] = b"\ndata: ";
     let Some(rest) = bytes.strip_prefix(NUMBERED) else {
         return match bytes.windows(2).position(|two| two == b"\n\n") {
             _ if NUMBERED.starts_with(bytes) => Ok(Event::Cut),
