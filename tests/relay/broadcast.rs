@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use tungstenite::Message;
 use veylor::codec::Wire;
+use veylor::relay::settings::{ChannelSettings, SourceId, SourceSettings};
 
-use crate::world::{World, channel};
+use crate::world::{World, channel, source};
 
 #[test]
 fn everyone_gets_everything_in_order_on_every_wire() {
@@ -50,7 +51,7 @@ fn late_client_gets_what_comes_after_it() {
 
 #[test]
 fn client_may_come_before_the_source() {
-    let mut world = World::without_source(channel(), crate::world::source());
+    let mut world = World::without_source(channel(), source());
     let [client] = world.clients();
     world.is_up = true;
     world.pass(Duration::from_secs(6));
@@ -74,6 +75,45 @@ fn messages_arrive_whole_however_little_a_socket_takes() {
 }
 
 #[test]
+fn flood_reaches_each_client_in_portions_that_fill_one_packet() {
+    /// What TCP puts into one packet on loopback, with timestamps.
+    const PACKET_BYTES: usize = 65_483;
+    let flood = || (0..1500).map(|n| format!("{{\"n\":{n},\"of\":\"{}\"}}", "x".repeat(100)));
+    for target in ["/", "/?seq=1", "/?match=x"] {
+        let mut world = World::new(ChannelSettings { max_queue_size: 10_000, ..channel() });
+        let client = world.client_at(target);
+        world.source_sends(flood());
+        assert_eq!(world.received(client).len(), 1500);
+        let gift = world.largest_gift;
+        assert!((PACKET_BYTES / 2..=PACKET_BYTES).contains(&gift), "{target}: {gift}");
+    }
+    let mut world = World::new(ChannelSettings { max_queue_size: 10_000, ..channel() });
+    let (events, _) = world.stream_at("/sse");
+    world.source_sends(flood());
+    assert_eq!(world.streamed(events).matches("id: ").count(), 1500);
+    let gift = world.largest_gift;
+    assert!((PACKET_BYTES / 2..=PACKET_BYTES).contains(&gift), "events: {gift}");
+}
+
+#[test]
+fn source_that_floods_leaves_another_of_its_channel_its_turns() {
+    let mut settings = channel();
+    settings.sources = vec![SourceId(0), SourceId(1)];
+    let named = |name: &str| SourceSettings { name: name.into(), ..source() };
+    let mut world = World::of(vec![settings], vec![named("loud"), named("other")]);
+    let client = world.client_at("/");
+    world.keeps(SourceId(0), (0..2000).map(|n| format!("loud {n} {}", "x".repeat(100))));
+    world.sends(SourceId(1), (0..2000).map(|n| format!("other {n} {}", "x".repeat(100))));
+
+    let received = world.received(client);
+
+    assert_eq!(received.len(), 4000);
+    let other = received.iter().position(|text| text.starts_with("other")).unwrap();
+    let last = received.iter().rposition(|text| text.starts_with("loud")).unwrap();
+    assert!(other < 700 && last > 2000, "{other} {last}");
+}
+
+#[test]
 fn large_message_passes_small_ones_keep_their_place() {
     let mut world = World::new(channel());
     let [client] = world.clients();
@@ -84,8 +124,7 @@ fn large_message_passes_small_ones_keep_their_place() {
 
 #[test]
 fn endpoint_has_a_limit_and_says_so() {
-    let mut world =
-        World::new(veylor::relay::settings::ChannelSettings { max_clients: 2, ..channel() });
+    let mut world = World::new(ChannelSettings { max_clients: 2, ..channel() });
     let [_, second] = world.clients();
     let third = world.stranger(Wire::WebSocket);
     world.say(third, crate::world::HANDSHAKE.as_bytes());

@@ -48,6 +48,8 @@ pub(crate) struct World {
     pub(crate) script: Script,
     /// Connections for which a program was asked what to say.
     pub(crate) prompts: Vec<Key>,
+    /// The most bytes that a client was given in a turn.
+    pub(crate) largest_gift: usize,
 }
 
 /// Names a client of the world.
@@ -121,6 +123,7 @@ impl World {
             accepts_nobody: false,
             script: Script::default(),
             prompts: Vec::new(),
+            largest_gift: 0,
         }
     }
 
@@ -330,10 +333,19 @@ impl World {
         source: SourceId,
         texts: impl IntoIterator<Item = T>,
     ) {
+        self.keeps(source, texts);
+        self.settle();
+    }
+
+    /// Has one of the sources send texts as soon as anything happens.
+    pub(crate) fn keeps<T: AsRef<str>>(
+        &mut self,
+        source: SourceId,
+        texts: impl IntoIterator<Item = T>,
+    ) {
         for text in texts {
             self.source(source).kept.push(Message::text(text.as_ref()));
         }
-        self.settle();
     }
 
     /// Lets the source send a message when the relay takes it, without waiting for that.
@@ -480,7 +492,11 @@ impl World {
             }
         }
         self.relay.expire(self.now);
+        let before: Vec<_> = self.peers.iter().map(|peer| peer.pipe.written()).collect();
         self.relay.flush(self.now);
+        let given =
+            self.peers.iter().zip(before).map(|(peer, before)| peer.pipe.written() - before);
+        self.largest_gift = given.fold(self.largest_gift, usize::max);
         while let Some(end) = self.relay.reap() {
             moved = true;
             drop(end);
