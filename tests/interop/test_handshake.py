@@ -161,6 +161,8 @@ def test_garbage_instead_of_a_handshake_is_refused(world, raw):
     tls_hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
     for garbage in (tls_hello, b"\r\n\r\n\r\n", b"A" * 100_000, b"\x00" * 64):
         connection = raw(relay.ws_port)
+        # Empty lines may come in front of a request (RFC 9112, section 2.2), which has 10 s.
+        connection.socket.settimeout(15)
         try:
             connection.send(garbage + b"\r\n\r\n")
         except ConnectionError:
