@@ -314,7 +314,9 @@ impl<S: Socket> Relay<S> {
                 self.take_in(id, held.message());
                 self.deliver(id, held.message(), now);
             }
-            self.ready.extend(self.sources[id.0].open_key());
+            if let Some(key) = self.sources[id.0].open_key() {
+                self.await_turn(key);
+            }
         }
     }
 

@@ -195,6 +195,8 @@ impl<S: Socket> Relay<S> {
                 self.beat(key, id, now);
                 self.schedule_session(key, id);
             }
+            // That does not depend on what it has said.
+            Some((_, Due::Age)) => self.retire(key, id, now),
             Some(_) if !is_heard => self.promise_look(key, now + LOOK_AGAIN),
             Some((_, Due::Wait)) => {
                 let why = session.lack();
@@ -205,7 +207,6 @@ impl<S: Socket> Relay<S> {
                 let why = format_args!("no message for {seconds} s, see idle_timeout");
                 self.fail_session(key, &why, now);
             }
-            Some((_, Due::Age)) => self.retire(key, id, now),
         }
     }
 
