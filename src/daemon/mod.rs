@@ -63,7 +63,7 @@ use crate::reactor::target::Target;
 use crate::relay::settings::{ChannelId, SourceId};
 use crate::relay::{Command, Outcome, Peer, Relay};
 
-/// A turn that read so much from sources does not linger: its batch is large enough.
+/// A turn that passed so much on does not linger: its batch is large enough.
 const BATCH_BYTES: usize = 16 * 1024;
 
 /// Those who watch get a snapshot this often.

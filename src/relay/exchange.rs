@@ -22,10 +22,19 @@ pub(super) const READ_BYTES: usize = 64 * 1024;
 /// With less left of them its turn is over: a buffer that begins with a part of a message is offered
 /// no more than the rest of it.
 const LEAST_READ_BYTES: usize = READ_BYTES / 4;
-/// Bytes that a source gives a client in one turn, or its turn is over: what the kernel hands on at
-/// once, 64 KiB with all headers. A few more would be a packet of their own for each client, which
-/// costs nearly as much as the first.
-const TURN_BYTES: usize = 65_000;
+/// What the kernel hands on at once, 64 KiB with all headers: 45 segments of an Ethernet. A source
+/// whose messages make more than that has its turn ended before, for a few bytes more would be a
+/// packet of their own for each client, which costs nearly as much as the first.
+const PACKET_BYTES: usize = 45 * 1448;
+
+/// What the connection at hand has given its clients this turn.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Portion {
+    /// Of each message the largest of its frames.
+    bytes: usize,
+    /// The largest of them.
+    largest: usize,
+}
 
 /// Whether to go on with a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,13 +45,24 @@ enum Next {
     Stop,
 }
 
+impl Portion {
+    fn add(&mut self, frame_bytes: usize) {
+        self.bytes += frame_bytes;
+        self.largest = self.largest.max(frame_bytes);
+    }
+
+    /// Whether another message like those might be too much.
+    fn is_full(self) -> bool {
+        self.bytes > 0 && self.bytes + self.largest > PACKET_BYTES
+    }
+}
+
 impl<S: Socket> Relay<S> {
     /// Reads what a socket has, within its budget for a turn; whoever has had that waits for the
     /// next one.
     pub fn read(&mut self, key: Key, now: Instant) {
-        let Some(conn) = self.conns.get_mut(key).filter(|conn| !conn.listed.to_read) else {
-            return;
-        };
+        let is_due = |conn: &&mut Conn<S>| !conn.listed.to_read;
+        let Some(conn) = self.conns.get_mut(key).filter(is_due) else { return };
         if let Stage::Lingering { .. } = conn.stage {
             self.discard(key);
             return;
@@ -93,10 +113,14 @@ impl<S: Socket> Relay<S> {
         }
     }
 
-    /// Reads those that had more than their last turn allowed.
+    /// Begins a turn: reads those that had more than their last one allowed.
     pub fn read_ready(&mut self, now: Instant) {
-        self.read_securing(now);
+        self.turn = self.turn.wrapping_add(1);
         let mut ready = std::mem::take(&mut self.ready);
+        // Another is the first each time: of several sources that fill a channel, it has the room.
+        let count = ready.len().max(1);
+        ready.rotate_left(self.turn % count);
+        self.read_securing(now);
         for key in ready.drain(..) {
             if let Some(conn) = self.conns.get_mut(key) {
                 conn.listed.to_read = false;
@@ -120,7 +144,7 @@ impl<S: Socket> Relay<S> {
 
     fn read_into(&mut self, inbox: &mut Inbox, key: Key, now: Instant) {
         let mut budget = READ_BYTES;
-        self.given_bytes = 0;
+        self.portion = Portion::default();
         loop {
             if self.understand(inbox, key, now) == Next::Stop {
                 return;
@@ -134,9 +158,6 @@ impl<S: Socket> Relay<S> {
                 Ok(0) => return self.ended(key, now),
                 Ok(count) => {
                     conn.last_heard = now;
-                    if let Role::Source(_) = conn.role {
-                        self.batch_bytes += count;
-                    }
                     budget = budget.saturating_sub(count);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -164,7 +185,7 @@ impl<S: Socket> Relay<S> {
             if self.must_wait(key, now) {
                 return Next::Stop;
             }
-            if self.given_bytes >= TURN_BYTES {
+            if self.portion.is_full() {
                 self.await_turn(key);
                 return Next::Stop;
             }
@@ -300,7 +321,9 @@ impl<S: Socket> Relay<S> {
         let head = self.head(id);
         let channels = self.sources[id.0].channels.iter();
         let frames = channels.map(|channel| self.channels[channel.0].push(head, message, now));
-        self.given_bytes += frames.max().unwrap_or_default();
+        let bytes = frames.max().unwrap_or_default().max(message.payload.len());
+        self.portion.add(bytes);
+        self.batch_bytes += bytes;
     }
 
     /// Puts a client's message on its way to the sources of its channel.

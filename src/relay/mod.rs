@@ -141,10 +141,11 @@ pub struct Relay<S> {
     next_id: u64,
     /// For the jitter of redials.
     seed: u64,
-    /// Bytes that sources sent since they were asked for.
+    /// Bytes of sources' messages, of each the largest frame, since they were asked for.
     batch_bytes: usize,
-    /// Bytes of the largest frames of what the connection at hand has given its clients this turn.
-    given_bytes: usize,
+    portion: exchange::Portion,
+    /// Counts the turns.
+    turn: usize,
     tap: tap::Tap,
     ledgers: record::Ledgers,
     /// Since when all recordings have ended, if nothing else is left.
@@ -198,7 +199,8 @@ impl<S: Socket> Relay<S> {
             next_id: 1,
             seed,
             batch_bytes: 0,
-            given_bytes: 0,
+            portion: exchange::Portion::default(),
+            turn: 0,
             tap: tap::Tap::default(),
             ledgers: record::Ledgers::default(),
             played_since: None,
@@ -324,12 +326,12 @@ impl<S: Socket> Relay<S> {
         redials.chain(patience).chain(ending).chain(last_wait).chain(feeds).chain(timers).min()
     }
 
-    /// Bytes that sources have sent since they were last taken note of.
+    /// Bytes of sources' messages, as clients get them, since they were last taken note of.
     pub fn batch_bytes(&self) -> usize {
         self.batch_bytes
     }
 
-    /// Bytes that sources have sent since this was last asked.
+    /// The same, of which note is taken.
     pub fn take_batch_bytes(&mut self) -> usize {
         std::mem::take(&mut self.batch_bytes)
     }

@@ -74,43 +74,52 @@ fn messages_arrive_whole_however_little_a_socket_takes() {
     assert_eq!(world.received(unix), texts);
 }
 
+/// What TCP puts into one packet on loopback, with timestamps.
+const PACKET_BYTES: usize = 65_483;
+
 #[test]
 fn flood_reaches_each_client_in_portions_that_fill_one_packet() {
-    /// What TCP puts into one packet on loopback, with timestamps.
-    const PACKET_BYTES: usize = 65_483;
-    let flood = || (0..1500).map(|n| format!("{{\"n\":{n},\"of\":\"{}\"}}", "x".repeat(100)));
-    for target in ["/", "/?seq=1", "/?match=x"] {
-        let mut world = World::new(ChannelSettings { max_queue_size: 10_000, ..channel() });
-        let client = world.client_at(target);
+    for bytes in [20, 100, 1500, 5000, 30_000] {
+        let flood = || (0..400).map(|n| format!("{{\"n\":{n},\"of\":\"{}\"}}", "x".repeat(bytes)));
+        let settings = || ChannelSettings { max_queue_bytes: 64 << 20, ..channel() };
+        for target in ["/", "/?seq=1", "/?match=x"] {
+            let mut world = World::new(settings());
+            let client = world.client_at(target);
+            world.source_sends(flood());
+            assert_eq!(world.received(client).len(), 400);
+            let gift = world.largest_gift;
+            assert!(gift <= PACKET_BYTES, "{target}: {gift} in messages of {bytes}");
+        }
+        let mut world = World::new(settings());
+        let (events, _) = world.stream_at("/sse");
         world.source_sends(flood());
-        assert_eq!(world.received(client).len(), 1500);
+        assert_eq!(world.streamed(events).matches("id: ").count(), 400);
         let gift = world.largest_gift;
-        assert!((PACKET_BYTES / 2..=PACKET_BYTES).contains(&gift), "{target}: {gift}");
+        assert!(gift <= PACKET_BYTES, "events: {gift} in messages of {bytes}");
+        let most = PACKET_BYTES.min(400 * bytes);
+        assert!(gift > most / 3, "events: {gift} in messages of {bytes}");
     }
-    let mut world = World::new(ChannelSettings { max_queue_size: 10_000, ..channel() });
-    let (events, _) = world.stream_at("/sse");
-    world.source_sends(flood());
-    assert_eq!(world.streamed(events).matches("id: ").count(), 1500);
-    let gift = world.largest_gift;
-    assert!((PACKET_BYTES / 2..=PACKET_BYTES).contains(&gift), "events: {gift}");
 }
 
 #[test]
-fn source_that_floods_leaves_another_of_its_channel_its_turns() {
-    let mut settings = channel();
-    settings.sources = vec![SourceId(0), SourceId(1)];
-    let named = |name: &str| SourceSettings { name: name.into(), ..source() };
-    let mut world = World::of(vec![settings], vec![named("loud"), named("other")]);
-    let client = world.client_at("/");
-    world.keeps(SourceId(0), (0..2000).map(|n| format!("loud {n} {}", "x".repeat(100))));
-    world.sends(SourceId(1), (0..2000).map(|n| format!("other {n} {}", "x".repeat(100))));
+fn sources_that_flood_a_channel_take_turns() {
+    // Small messages fill the queue's places before a packet, larger ones a packet.
+    for bytes in [10, 100] {
+        let mut settings = channel();
+        settings.sources = vec![SourceId(0), SourceId(1)];
+        let named = |name: &str| SourceSettings { name: name.into(), ..source() };
+        let mut world = World::of(vec![settings], vec![named("one"), named("two")]);
+        let client = world.client_at("/");
+        let texts = |name| (0..8000).map(move |n| format!("{name} {n} {}", "x".repeat(bytes)));
+        world.keeps(SourceId(0), texts("one"));
+        world.sends(SourceId(1), texts("two"));
 
-    let received = world.received(client);
+        let received = world.received(client);
 
-    assert_eq!(received.len(), 4000);
-    let other = received.iter().position(|text| text.starts_with("other")).unwrap();
-    let last = received.iter().rposition(|text| text.starts_with("loud")).unwrap();
-    assert!(other < 700 && last > 2000, "{other} {last}");
+        assert_eq!(received.len(), 16_000);
+        let of_two = received[..8000].iter().filter(|text| text.starts_with("two")).count();
+        assert!((2000..=6000).contains(&of_two), "{of_two} of the first 8000, of {bytes}");
+    }
 }
 
 #[test]
