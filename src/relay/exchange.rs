@@ -17,15 +17,20 @@ use crate::net::stream::Socket;
 use crate::reactor::inbox::Inbox;
 use crate::reactor::table::Key;
 
+/// The buffer that a read is offered.
+pub(super) const BUFFER_BYTES: usize = 64 * 1024;
 /// Bytes that one connection may read in one turn; then others have theirs.
-pub(super) const READ_BYTES: usize = 64 * 1024;
+const READ_BYTES: usize = 2 * BUFFER_BYTES;
 /// With less left of them its turn is over: a buffer that begins with a part of a message is offered
 /// no more than the rest of it.
-const LEAST_READ_BYTES: usize = READ_BYTES / 4;
-/// What the kernel hands on at once, 64 KiB with all headers: 45 segments of an Ethernet. A source
-/// whose messages make more than that has its turn ended before, for a few bytes more would be a
-/// packet of their own for each client, which costs nearly as much as the first.
+const LEAST_READ_BYTES: usize = BUFFER_BYTES / 4;
+
+/// What the kernel hands on at once, 64 KiB with all headers: 45 segments of an Ethernet.
 const PACKET_BYTES: usize = 45 * 1448;
+/// A source's turn is over before its messages make more: a few bytes more would be a packet of their
+/// own for each client, which costs nearly as much as the first. Two of them, for with a thousand
+/// clients it costs as much to come to each again (`benches/fanout`, `flat-1000`).
+const TURN_BYTES: usize = 2 * PACKET_BYTES;
 
 /// What the connection at hand has given its clients this turn.
 #[derive(Clone, Copy, Debug, Default)]
@@ -53,7 +58,7 @@ impl Portion {
 
     /// Whether another message like those might be too much.
     fn is_full(self) -> bool {
-        self.bytes > 0 && self.bytes + self.largest > PACKET_BYTES
+        self.bytes > 0 && self.bytes + self.largest > TURN_BYTES
     }
 }
 
@@ -80,7 +85,7 @@ impl<S: Socket> Relay<S> {
         // Who has a rest of a message goes on in a buffer of its own, all other clients share one.
         let is_own = !conn.inbox.is_empty() || matches!(conn.role, Role::Source(_));
         let mut inbox = std::mem::take(if is_own { &mut conn.inbox } else { &mut self.scratch });
-        inbox.reserve(READ_BYTES);
+        inbox.reserve(BUFFER_BYTES);
         self.read_into(&mut inbox, key, now);
         let rest = if is_own { std::mem::take(&mut inbox) } else { inbox.split_off() };
         if !is_own {

@@ -188,7 +188,7 @@ impl<S: Socket> Relay<S> {
             timers: Timers::default(),
             paced: Timers::default(),
             sessions: Timers::default(),
-            scratch: Inbox::with_capacity(exchange::READ_BYTES),
+            scratch: Inbox::with_capacity(exchange::BUFFER_BYTES),
             ready: Vec::new(),
             securing: VecDeque::new(),
             to_flush: Vec::new(),
