@@ -1,6 +1,7 @@
 """A channel's other forms, with others' programs: curl, websockets, socat, bare sockets, as a user has them."""
 
 import json
+import shutil
 import socket
 import ssl
 import struct
@@ -452,15 +453,19 @@ def test_lines_go_both_ways(forms):
         assert reader.readline() == "é\n".encode()
 
 
-def test_socat_reads_and_writes_lines(forms):
+@pytest.mark.parametrize(
+    "command", [["socat", "-", "TCP:127.0.0.1:{}"], ["nc", "127.0.0.1", "{}"]], ids=["socat", "nc"]
+)
+def test_lines_go_both_ways_by_a_netcat(forms, command):
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"no {command[0]}")
     here = forms()
-    socat = here.world.adopt(Child(["socat", "-", f"TCP:127.0.0.1:{here.bare}"]))
-    socat.write_line("hello from socat")
-    assert here.source.receive() == ("text", b"hello from socat")
-    here.send("hello to socat")
-    wait_until(lambda: socat.out == ["hello to socat"], "it has its line")
+    netcat = here.world.adopt(Child([part.format(here.bare) for part in command]))
+    netcat.write_line("hello from outside")
+    assert here.source.receive() == ("text", b"hello from outside")
+    here.send("hello to it")
+    wait_until(lambda: netcat.out == ["hello to it"], "it has its line")
     assert here.relay.stop() == 0
-    assert socat.wait() == 0
 
 
 def test_lengths_frame_messages_over_tcp(forms):
