@@ -21,7 +21,7 @@ const BROADCAST: Broadcast = Broadcast {
     watcher: None,
 };
 
-/// JSON in place of bytes, flat out and one by one.
+/// JSON in place of bytes, flat out, one by one and in bursts.
 const FLAT_TEXTS: Broadcast = Broadcast { form: Form::Text, messages: 1_200_000, ..BROADCAST };
 const PACED_TEXTS: Broadcast =
     Broadcast { pace: Pace::PerSecond(1000), warm_up: 500, messages: 4000, ..FLAT_TEXTS };
@@ -61,10 +61,11 @@ const WATCHED: Work = Work {
     ..WORK
 };
 
-const STREAMED: Work = Work { cpu_limit: Some(1.1), ..WORK };
-/// Flat out the generator's clients are slower than the relay, the more so the longer a message is to
-/// read; sockets are full, and a relay writes in parts. That says more of them than of the relay.
-const SWAMPED: Work = Work { cpu_limit: Some(1.6), ..WORK };
+/// Clients that get streams, against those that get frames.
+const fn streamed(name: &'static str, about: &'static str, plan: Broadcast) -> Work {
+    Work { name, about, kind: Kind::Broadcast(plan), cpu_limit: Some(1.1), ..WORK }
+}
+
 const FILTERED: Work = Work { cpu_limit: Some(1.5), ..WORK };
 
 pub(crate) const WORKS: &[Work] = &[
@@ -175,44 +176,32 @@ pub(crate) const WORKS: &[Work] = &[
         delay_limit: 10.0,
         ..WORK
     },
-    Work {
-        name: "sse-burst",
-        about: "400 bursts of 400 texts of 128 B a second to 100 clients as events, against \
-                WebSocket",
-        kind: Kind::Broadcast(Broadcast { ask: EVENTS, ..BURST_TEXTS }),
-        ..STREAMED
-    },
-    Work {
-        name: "sse-paced",
-        about: "the same at 1000 messages a second",
-        kind: Kind::Broadcast(Broadcast { ask: EVENTS, ..PACED_TEXTS }),
-        ..STREAMED
-    },
-    Work {
-        name: "sse-flat",
-        about: "the same flat out",
-        kind: Kind::Broadcast(Broadcast { ask: EVENTS, ..FLAT_TEXTS }),
-        ..SWAMPED
-    },
-    Work {
-        name: "ndjson-burst",
-        about: "400 bursts of 400 texts of 128 B a second to 100 clients as lines, against \
-                WebSocket",
-        kind: Kind::Broadcast(Broadcast { ask: LINES, ..BURST_TEXTS }),
-        ..STREAMED
-    },
-    Work {
-        name: "ndjson-paced",
-        about: "the same at 1000 messages a second",
-        kind: Kind::Broadcast(Broadcast { ask: LINES, ..PACED_TEXTS }),
-        ..STREAMED
-    },
-    Work {
-        name: "ndjson-flat",
-        about: "the same flat out",
-        kind: Kind::Broadcast(Broadcast { ask: LINES, ..FLAT_TEXTS }),
-        ..SWAMPED
-    },
+    streamed(
+        "sse-burst",
+        "400 bursts of 400 texts of 128 B a second to 100 clients as events, against WebSocket",
+        Broadcast { ask: EVENTS, ..BURST_TEXTS },
+    ),
+    streamed(
+        "sse-paced",
+        "the same at 1000 messages a second",
+        Broadcast { ask: EVENTS, ..PACED_TEXTS },
+    ),
+    // Its clients are slower than the relay, the more so the more there is to read: their sockets
+    // are full, and the relay writes in parts.
+    streamed("sse-flat", "the same flat out", Broadcast { ask: EVENTS, ..FLAT_TEXTS }),
+    streamed(
+        "ndjson-burst",
+        "400 bursts of 400 texts of 128 B a second to 100 clients as lines, against WebSocket",
+        Broadcast { ask: LINES, ..BURST_TEXTS },
+    ),
+    streamed(
+        "ndjson-paced",
+        "the same at 1000 messages a second",
+        Broadcast { ask: LINES, ..PACED_TEXTS },
+    ),
+    // Its clients are slower than the relay, the more so the more there is to read: their sockets
+    // are full, and the relay writes in parts.
+    streamed("ndjson-flat", "the same flat out", Broadcast { ask: LINES, ..FLAT_TEXTS }),
     Work {
         name: "filters",
         about: "10 symbols at 100 messages a second each, to 1000 clients that want one each, \
