@@ -66,8 +66,10 @@ impl<S: Socket> Relay<S> {
     /// Reads what a socket has, within its budget for a turn; whoever has had that waits for the
     /// next one.
     pub fn read(&mut self, key: Key, now: Instant) {
-        let is_due = |conn: &&mut Conn<S>| !conn.listed.to_read;
-        let Some(conn) = self.conns.get_mut(key).filter(is_due) else { return };
+        let Some(conn) = self.conns.get(key) else { return };
+        if conn.listed.to_read {
+            return;
+        }
         if let Stage::Lingering { .. } = conn.stage {
             self.discard(key);
             return;

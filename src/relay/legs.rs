@@ -314,9 +314,7 @@ impl<S: Socket> Relay<S> {
                 self.take_in(id, held.message());
                 self.deliver(id, held.message(), now);
             }
-            if let Some(key) = self.sources[id.0].open_key() {
-                self.await_turn(key);
-            }
+            self.read_source_on(id);
         }
     }
 

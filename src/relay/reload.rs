@@ -83,10 +83,8 @@ impl<S: Socket> Relay<S> {
             self.redial(id, now);
         }
         // Some were not read for the sake of others that have gone.
-        for id in 0..self.sources.len() {
-            if let Some(key) = self.sources[id].open_key() {
-                self.await_turn(key);
-            }
+        for id in (0..self.sources.len()).map(SourceId) {
+            self.read_source_on(id);
         }
         for (id, gate) in closed {
             self.dismiss_clients(id, |of_client| of_client == gate, now);

@@ -178,10 +178,7 @@ impl<S: Socket> Relay<S> {
     /// Reads all sources of a channel on: one may have been paused for another's sake.
     fn read_sources_on(&mut self, id: ChannelId) {
         for n in 0..self.channels[id.0].settings.sources.len() {
-            let source = self.channels[id.0].settings.sources[n];
-            if let Some(key) = self.sources[source.0].open_key() {
-                self.await_turn(key);
-            }
+            self.read_source_on(self.channels[id.0].settings.sources[n]);
         }
     }
 
@@ -265,8 +262,6 @@ impl<S: Socket> Relay<S> {
             let name = self.sources[id.0].label();
             log::warn!("source {name}: its last message reached nobody");
         }
-        if let Some(key) = self.sources[id.0].open_key() {
-            self.await_turn(key);
-        }
+        self.read_source_on(id);
     }
 }

@@ -137,6 +137,13 @@ impl<S: Socket> Relay<S> {
         }
     }
 
+    /// Has a source that is connected read in the next turn.
+    pub(super) fn read_source_on(&mut self, id: SourceId) {
+        if let Some(key) = self.sources[id.0].open_key() {
+            self.await_turn(key);
+        }
+    }
+
     /// Lets the clients that wait for a source be read again.
     pub(super) fn release_waiting(&mut self, source: SourceId) {
         for key in std::mem::take(&mut self.sources[source.0].waiting) {
