@@ -5,59 +5,25 @@
 
 use std::io::ErrorKind;
 use std::net::TcpStream;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use rustix::io::Errno;
 
+use crate::PATIENCE;
+use crate::client::{Client, Company, Habit};
 use crate::contender::{Address, Relay};
 use crate::failure::Failure;
-use crate::frame::{self, Form, Item, Mask, Stamp, Wire};
 use crate::meter::{Histogram, nanoseconds, now_ns, sleep};
-use crate::tally::Tally;
-use crate::text::{self, SYMBOLS, Stream};
-use crate::{PATIENCE, handshake};
 
 const READ_BUFFER_BYTES: usize = 128 * 1024;
 /// How often a watch looks, and the longest wait.
 const GLANCE: Duration = Duration::from_millis(5);
 /// A pause that is longer counts as a stall of the whole crowd.
 const STALL: Duration = Duration::from_millis(50);
-
-/// Who comes, and what for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Company {
-    pub(crate) count: usize,
-    /// The last of them, who never read.
-    pub(crate) stalled: usize,
-    pub(crate) wire: Wire,
-    pub(crate) form: Form,
-    pub(crate) payload_bytes: usize,
-    pub(crate) ask: Ask,
-}
-
-impl Company {
-    /// Clients that read, in frames, all messages of a size.
-    pub(crate) fn plain(count: usize, payload_bytes: usize) -> Self {
-        let (wire, form, ask) = (Wire::WebSocket, Form::Bytes, Ask::Everything);
-        Self { count, stalled: 0, wire, form, payload_bytes, ask }
-    }
-}
-
-/// What clients ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ask {
-    /// All messages, as frames.
-    Everything,
-    /// All messages, in a stream of HTTP.
-    Stream(Stream),
-    /// The messages of one symbol each, the first client those of the first, and so on.
-    Symbol,
-}
 
 /// Everybody who listens to one relay.
 pub(crate) struct Crowd {
@@ -92,37 +58,6 @@ pub(crate) struct Glimpse {
     pub(crate) now_ns: u64,
     /// How many of those who never read were cut, as their sockets tell.
     pub(crate) stalled_and_cut: usize,
-}
-
-struct Client {
-    fd: OwnedFd,
-    walker: Walker,
-    part: Part,
-    tally: Tally,
-    habit: Habit,
-    is_cut: bool,
-    /// Frames to send, and how much of them is sent.
-    outgoing: Vec<u8>,
-    sent_bytes: usize,
-}
-
-enum Walker {
-    Frames(frame::Walker),
-    Stream(text::Walker),
-}
-
-/// The messages that are for a client: each whose number leaves this rest.
-#[derive(Clone, Copy, Debug)]
-struct Part {
-    parts: u64,
-    rest: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Habit {
-    Reads,
-    /// Never takes a byte from its socket.
-    Stalls,
 }
 
 impl Crowd {
@@ -205,12 +140,7 @@ impl Crowd {
     /// Makes every client send `each` messages, numbered from `first`, while [`Self::linger`] runs.
     pub(crate) fn prepare(&mut self, payload_bytes: usize, first: u64, each: u64) {
         for (index, client) in self.clients.iter_mut().enumerate() {
-            client.outgoing.clear();
-            client.sent_bytes = 0;
-            for number in first..first + each {
-                let stamp = Stamp { number, mark: index as u64 };
-                frame::push_masked(&mut client.outgoing, payload_bytes, stamp);
-            }
+            client.prepare(payload_bytes, index as u64, first..first + each);
         }
     }
 
@@ -302,168 +232,6 @@ impl Crowd {
             *last_ns = *now;
         }
         Ok(was_awaited && !client.is_awaited(goal))
-    }
-}
-
-impl Client {
-    fn connect(
-        address: &Address,
-        company: &Company,
-        index: usize,
-        habit: Habit,
-    ) -> Result<Self, Failure> {
-        let mut walker = Walker::new(company);
-        let part = company.ask.part(index);
-        let fd = match address {
-            Address::WebSocket(address) => {
-                let stream = TcpStream::connect(address).map_err(Failure::during("connecting"))?;
-                stream
-                    .set_nodelay(true)
-                    .and_then(|()| stream.set_read_timeout(Some(PATIENCE)))
-                    .map_err(Failure::during("a client's socket"))?;
-                let (host, target) = (address.to_string(), company.ask.target(index));
-                let rest = match company.ask {
-                    Ask::Everything | Ask::Symbol => handshake::ask(&stream, &host, &target),
-                    Ask::Stream(_) => handshake::ask_stream(&stream, &host, &target),
-                }?;
-                walker.walk(&rest, |_| {})?;
-                stream.set_nonblocking(true).map_err(Failure::during("a client's socket"))?;
-                OwnedFd::from(stream)
-            }
-            Address::Unix(path) => {
-                let stream = UnixStream::connect(path).map_err(Failure::during("connecting"))?;
-                stream.set_nonblocking(true).map_err(Failure::during("a client's socket"))?;
-                OwnedFd::from(stream)
-            }
-        };
-        Ok(Self {
-            fd,
-            walker,
-            part,
-            tally: Tally::default(),
-            habit,
-            is_cut: false,
-            outgoing: Vec::new(),
-            sent_bytes: 0,
-        })
-    }
-
-    fn is_awaited(&self, goal: u64) -> bool {
-        self.habit == Habit::Reads && !self.is_cut && self.tally.next < self.part.below(goal)
-    }
-
-    fn read(
-        &mut self,
-        buffer: &mut [u8],
-        latencies: &mut Histogram,
-        now: &mut u64,
-    ) -> Result<(), Failure> {
-        while !self.is_cut {
-            let received = match rustix::io::read(&self.fd, &mut *buffer) {
-                Err(Errno::AGAIN) => return Ok(()),
-                Ok(0) | Err(_) => {
-                    self.is_cut = true;
-                    return Ok(());
-                }
-                Ok(received) => received,
-            };
-            *now = now_ns();
-            self.take_in(&buffer[..received], latencies, *now)?;
-            // A short read has emptied the socket: what comes next is a new event.
-            if received < buffer.len() {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
-    fn take_in(
-        &mut self,
-        bytes: &[u8],
-        latencies: &mut Histogram,
-        now: u64,
-    ) -> Result<(), Failure> {
-        let Self { fd, walker, part, tally, is_cut, .. } = self;
-        walker.walk(bytes, |item| match item {
-            Item::Message(stamp) => {
-                match part.place(stamp.number) {
-                    Some(place) => tally.see(place),
-                    None => tally.out_of_order += 1,
-                }
-                latencies.record(now.saturating_sub(stamp.mark));
-            }
-            // A pong is small: if it does not fit, the relay is owed an answer that it will miss.
-            Item::Ping(payload) => {
-                let _ = rustix::io::write(&*fd, &frame::pong(payload, Mask::Client));
-            }
-            Item::Close(_) => *is_cut = true,
-        })
-    }
-
-    fn send(&mut self) {
-        while self.sent_bytes < self.outgoing.len() && !self.is_cut {
-            match rustix::io::write(&self.fd, &self.outgoing[self.sent_bytes..]) {
-                Ok(sent) => self.sent_bytes += sent,
-                Err(Errno::AGAIN) => return,
-                Err(_) => self.is_cut = true,
-            }
-        }
-    }
-}
-
-impl Ask {
-    /// What the client of an index asks for in its request.
-    fn target(self, index: usize) -> String {
-        match self {
-            Self::Everything => "/".to_owned(),
-            Self::Stream(Stream::Events) => "/sse".to_owned(),
-            Self::Stream(Stream::Lines) => "/ndjson".to_owned(),
-            Self::Symbol => format!("/?match=/s={}", self.part(index).rest),
-        }
-    }
-
-    fn part(self, index: usize) -> Part {
-        let parts = if self == Self::Symbol { SYMBOLS } else { 1 };
-        Part { parts, rest: index as u64 % parts }
-    }
-}
-
-impl Part {
-    /// The place of a message among those of the part, `None` if it is none of them.
-    #[inline]
-    fn place(self, number: u64) -> Option<u64> {
-        if self.parts == 1 {
-            return Some(number);
-        }
-        (number % self.parts == self.rest).then_some(number / self.parts)
-    }
-
-    /// How many messages of the part are below a number.
-    #[inline]
-    fn below(self, goal: u64) -> u64 {
-        if goal == u64::MAX || self.parts == 1 {
-            return goal;
-        }
-        (goal + self.parts - 1 - self.rest) / self.parts
-    }
-}
-
-impl Walker {
-    fn new(company: &Company) -> Self {
-        let Company { wire, form, payload_bytes, ask, .. } = *company;
-        match ask {
-            Ask::Everything | Ask::Symbol => {
-                Self::Frames(frame::Walker::new(wire, form, payload_bytes))
-            }
-            Ask::Stream(stream) => Self::Stream(text::Walker::new(stream, payload_bytes)),
-        }
-    }
-
-    fn walk(&mut self, bytes: &[u8], see: impl FnMut(Item<'_>)) -> Result<(), Failure> {
-        match self {
-            Self::Frames(walker) => walker.walk(bytes, see),
-            Self::Stream(walker) => walker.walk(bytes, see),
-        }
     }
 }
 

@@ -22,6 +22,7 @@
 //! others kept the relay from its CPU is repeated, a few times at most, unless it shows a fault. The
 //! exit code is 1 if a limit is missed or a work fails.
 
+mod client;
 mod contender;
 mod cpu;
 mod crowd;

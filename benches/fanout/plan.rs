@@ -1,7 +1,7 @@
 //! All works and their limits, in the order of the table.
 
+use crate::client::Ask;
 use crate::contender::Endpoint;
-use crate::crowd::Ask;
 use crate::failure::Failure;
 use crate::feed::Pace;
 use crate::frame::Form;

@@ -3,8 +3,9 @@
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use crate::client::{Ask, Company};
 use crate::contender::{Address, Contender, Endpoint, Job, Recording, Relay};
-use crate::crowd::{Ask, Company, Crowd, Glimpse};
+use crate::crowd::{Crowd, Glimpse};
 use crate::failure::Failure;
 use crate::feed::{Burst, Feed, Harvest, Pace};
 use crate::frame::{self, Form, SMALLEST_MESSAGE, Wire};
