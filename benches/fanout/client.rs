@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 
 use crate::contender::Address;
 use crate::failure::Failure;
@@ -42,6 +43,8 @@ pub(crate) enum Ask {
 pub(crate) struct Client {
     pub(crate) fd: OwnedFd,
     walker: Walker,
+    /// In place of the walker.
+    count: Option<Count>,
     part: Part,
     pub(crate) tally: Tally,
     pub(crate) habit: Habit,
@@ -55,6 +58,13 @@ pub(crate) struct Client {
 enum Walker {
     Frames(frame::Walker),
     Stream(text::Walker),
+}
+
+/// Counts messages by their bytes, which stay in the kernel.
+struct Count {
+    message_bytes: usize,
+    /// The bytes of a message that is not complete.
+    begun_bytes: usize,
 }
 
 /// The messages that are for a client: each whose number leaves this rest.
@@ -113,6 +123,7 @@ impl Client {
         Ok(Self {
             fd,
             walker,
+            count: None,
             part,
             tally: Tally::default(),
             habit,
@@ -133,7 +144,11 @@ impl Client {
         now: &mut u64,
     ) -> Result<(), Failure> {
         while !self.is_cut {
-            let received = match rustix::io::read(&self.fd, &mut *buffer) {
+            let taken = match self.count {
+                Some(_) => recv(&self.fd, &mut *buffer, RecvFlags::TRUNC).map(|(_, taken)| taken),
+                None => rustix::io::read(&self.fd, &mut *buffer),
+            };
+            let received = match taken {
                 Err(Errno::AGAIN) => return Ok(()),
                 Ok(0) | Err(_) => {
                     self.is_cut = true;
@@ -142,7 +157,10 @@ impl Client {
                 Ok(received) => received,
             };
             *now = now_ns();
-            self.take_in(&buffer[..received], latencies, *now)?;
+            match &mut self.count {
+                Some(count) => self.tally.trust(count.add(received)),
+                None => self.take_in(&buffer[..received], latencies, *now)?,
+            }
             // A short read has emptied the socket: what comes next is a new event.
             if received < buffer.len() {
                 return Ok(());
@@ -172,6 +190,20 @@ impl Client {
             }
             Item::Close(_) => *is_cut = true,
         })
+    }
+
+    /// From now on counts what comes over TCP, which all has to be messages, and looks at none.
+    ///
+    /// Nothing may be under way.
+    pub(crate) fn count_bytes(&mut self) {
+        let message_bytes = self.walker.message_bytes();
+        self.count = Some(Count { message_bytes, begun_bytes: 0 });
+    }
+
+    /// Messages that did not come in their turn, and bytes that are no message.
+    pub(crate) fn out_of_order(&self) -> u64 {
+        let is_amiss = self.count.as_ref().is_some_and(|count| count.begun_bytes > 0);
+        self.tally.out_of_order + u64::from(is_amiss)
     }
 
     /// Has messages of these numbers sent, with a mark that tells the client.
@@ -247,5 +279,22 @@ impl Walker {
             Self::Frames(walker) => walker.walk(bytes, see),
             Self::Stream(walker) => walker.walk(bytes, see),
         }
+    }
+
+    /// What a message takes on the wire.
+    fn message_bytes(&self) -> usize {
+        match self {
+            Self::Frames(walker) => walker.frame_bytes(),
+            Self::Stream(walker) => walker.message_bytes(),
+        }
+    }
+}
+
+impl Count {
+    /// How many messages so many bytes complete.
+    fn add(&mut self, bytes: usize) -> u64 {
+        let bytes = self.begun_bytes + bytes;
+        self.begun_bytes = bytes % self.message_bytes;
+        (bytes / self.message_bytes) as u64
     }
 }

@@ -96,6 +96,11 @@ impl Walker {
         Self { wire, form, payload_bytes, opening, frame_bytes, carry: Vec::new(), skip: 0 }
     }
 
+    /// What a message takes on the wire.
+    pub(crate) fn frame_bytes(&self) -> usize {
+        self.frame_bytes
+    }
+
     /// Calls `see` for every item that `bytes` completes; a message is one as soon as its stamp is
     /// there.
     pub(crate) fn walk(

@@ -25,6 +25,8 @@ const TAIL_BYTES: usize = NUMBER_CHARS + 2;
 const MAX_EVENT_EXTRA: usize = 20 + b"id: \ndata: \n\n".len();
 /// What stands between an event's id and its payload.
 const DATA: &[u8] = b"\ndata: ";
+const EVENT_END: &[u8] = b"\n\n";
+const LINE_END: &[u8] = b"\n";
 
 /// The streams of HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +60,15 @@ struct Head {
 impl Walker {
     pub(crate) fn new(stream: Stream, payload_bytes: usize) -> Self {
         Self { stream, payload_bytes, carry: Vec::new(), id_offset: None, next: Head::default() }
+    }
+
+    /// What a message takes on the wire, once the first event has come.
+    pub(crate) fn message_bytes(&self) -> usize {
+        let (head, end) = match self.stream {
+            Stream::Lines => (0, LINE_END),
+            Stream::Events => (self.next.bytes.len(), EVENT_END),
+        };
+        head + self.payload_bytes + end.len()
     }
 
     /// Calls `see` for every message that `bytes` completes.
@@ -101,9 +112,9 @@ impl Walker {
         see: &mut impl FnMut(Item<'_>),
     ) -> Result<Option<usize>, Failure> {
         let (payload_at, end, id) = match self.stream {
-            Stream::Lines => (0, &b"\n"[..], None),
+            Stream::Lines => (0, LINE_END, None),
             Stream::Events => match self.next.event(bytes)? {
-                Event::Message { payload_at, id } => (payload_at, &b"\n\n"[..], Some(id)),
+                Event::Message { payload_at, id } => (payload_at, EVENT_END, Some(id)),
                 Event::Other(length) => return Ok(Some(length)),
                 Event::Cut => return Ok(None),
             },

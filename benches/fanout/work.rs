@@ -61,6 +61,8 @@ pub(crate) struct Broadcast {
     /// What Veylor's clients ask for. If that is not everything, Veylor is compared with itself,
     /// where they get everything that is sent, in frames.
     pub(crate) ask: Ask,
+    /// How many clients look at each message after the warm-up; the others count bytes.
+    pub(crate) checked: usize,
     /// Who looks on at Veylor, which is then compared with itself alone.
     pub(crate) watcher: Option<Watcher>,
 }
@@ -189,7 +191,9 @@ fn broadcast(
     crowd.receive(plan.warm_up, |_| Ok(()))?;
     feed.wait_until_sent()?;
     crowd.forget_latencies();
-    sleep(REST);
+    // The last message counts before its last byte is here.
+    crowd.linger(REST, |_| Ok(false))?;
+    crowd.check_only(plan.checked);
 
     let before = crowd.census();
     let drawn_bytes = relay.drawn_bytes();
@@ -366,6 +370,7 @@ fn upstream(contender: Contender, plan: Upstream, bench: &Bench) -> Result<Sampl
         messages: 0,
         form: Form::Bytes,
         ask: Ask::Everything,
+        checked: plan.clients,
         watcher: None,
     };
     let mut stage = set_up(contender, broadcast, 0, bench)?;
