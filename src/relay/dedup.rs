@@ -31,8 +31,10 @@ pub(super) struct Dedup {
     /// Two of them: what is taken for a copy by mistake is lost, so 128 bits tell messages apart.
     hashers: [RandomState; 2],
     copies: HashMap<u128, Copies>,
-    /// What was passed on, in that order; `None`: it does not grow old.
-    passed: VecDeque<(u128, Option<Instant>)>,
+    /// What was passed on and when, in that order, apart from what is known by a key.
+    passed: VecDeque<(u128, Instant)>,
+    /// The same of what is, which does not grow old.
+    passed_keys: VecDeque<(u128, Instant)>,
 }
 
 /// By what a message is known.
@@ -47,7 +49,10 @@ pub(super) struct Print {
 #[derive(Clone, Copy, Debug, Default)]
 struct Copies {
     passed: u16,
+    /// How many of these each leg owes no more, since it has brought them or was not there.
     brought: [u16; MAX_LEGS],
+    /// The legs that have brought one.
+    by: Legs,
 }
 
 /// The legs of a feed, a bit each.
@@ -62,12 +67,17 @@ impl Legs {
     pub(super) fn add(&mut self, leg: usize) {
         self.0 |= 1 << leg;
     }
+
+    fn remove(&mut self, leg: usize) {
+        self.0 &= !(1 << leg);
+    }
 }
 
 impl Dedup {
     pub(super) fn new() -> Self {
         let hashers = [RandomState::new(), RandomState::new()];
-        Self { hashers, copies: HashMap::new(), passed: VecDeque::new() }
+        let (passed, passed_keys) = (VecDeque::new(), VecDeque::new());
+        Self { hashers, copies: HashMap::new(), passed, passed_keys }
     }
 
     /// By what a message is known.
@@ -91,28 +101,31 @@ impl Dedup {
     pub(super) fn note_copy(&mut self, leg: usize, print: Print) -> Legs {
         let Some(copies) = self.copies.get_mut(&print.hash) else { return Legs::default() };
         copies.brought[leg] = (copies.brought[leg] + 1).min(copies.passed);
+        copies.by.add(leg);
         let mut legs = Legs::default();
-        let has_brought = |other: &usize| copies.brought[*other] >= copies.brought[leg];
+        let has_brought =
+            |other: &usize| copies.by.has(*other) && copies.brought[*other] >= copies.brought[leg];
         (0..MAX_LEGS).filter(has_brought).for_each(|other| legs.add(other));
         legs
     }
 
     /// Takes note of what is passed on. Forgets what is old, and what is more than `window`.
     pub(super) fn note_new(&mut self, leg: usize, print: Print, window: usize, now: Instant) {
-        while self.passed.len() >= window.max(1) {
+        while self.passed.len() + self.passed_keys.len() >= window.max(1) {
             self.forget_oldest();
         }
         let copies = self.copies.entry(print.hash).or_default();
         copies.passed += 1;
         copies.brought[leg] += 1;
-        self.passed.push_back((print.hash, (!print.is_key).then_some(now)));
+        copies.by.add(leg);
+        let passed = if print.is_key { &mut self.passed_keys } else { &mut self.passed };
+        passed.push_back((print.hash, now));
     }
 
     /// Forgets what is so old that no copy of it comes any more.
     pub(super) fn expire(&mut self, now: Instant) {
-        let is_old = |at: &Option<Instant>| at.is_some_and(|at| at + MAX_SKEW <= now);
-        while self.passed.front().is_some_and(|(_, at)| is_old(at)) {
-            self.forget_oldest();
+        while let Some((hash, _)) = self.passed.pop_front_if(|(_, at)| *at + MAX_SKEW <= now) {
+            self.forget(hash);
         }
     }
 
@@ -120,27 +133,42 @@ impl Dedup {
     pub(super) fn begin(&mut self, leg: usize) {
         for copies in self.copies.values_mut() {
             copies.brought[leg] = copies.passed;
+            copies.by.remove(leg);
         }
     }
 
     /// The legs have other places from now on: for each, that which it had, if it was there.
     pub(super) fn rearrange(&mut self, before: &[Option<usize>]) {
         for copies in self.copies.values_mut() {
-            let old = copies.brought;
+            let (old, by) = (copies.brought, std::mem::take(&mut copies.by));
             for (leg, brought) in copies.brought.iter_mut().enumerate() {
                 let before = before.get(leg).copied().flatten();
                 *brought = before.map_or(copies.passed, |before| old[before]);
+                if before.is_some_and(|before| by.has(before)) {
+                    copies.by.add(leg);
+                }
             }
         }
     }
 
     /// Forgets everything, and gives its memory back.
     pub(super) fn clear(&mut self) {
-        (self.copies, self.passed) = (HashMap::new(), VecDeque::new());
+        self.copies = HashMap::new();
+        (self.passed, self.passed_keys) = (VecDeque::new(), VecDeque::new());
     }
 
     fn forget_oldest(&mut self) {
-        let Some((hash, _)) = self.passed.pop_front() else { return };
+        let [oldest, oldest_key] =
+            [&self.passed, &self.passed_keys].map(|passed| passed.front().map(|(_, at)| *at));
+        let is_key = oldest.is_none_or(|at| oldest_key.is_some_and(|key| key < at));
+        let passed = if is_key { &mut self.passed_keys } else { &mut self.passed };
+        if let Some((hash, _)) = passed.pop_front() {
+            self.forget(hash);
+        }
+    }
+
+    /// Forgets one that was passed on.
+    fn forget(&mut self, hash: u128) {
         let Some(copies) = self.copies.get_mut(&hash) else { return };
         copies.passed -= 1;
         copies.brought = copies.brought.map(|count| count.saturating_sub(1));
@@ -265,6 +293,29 @@ mod tests {
     }
 
     #[test]
+    fn what_has_a_key_keeps_nothing_else_from_growing_old() {
+        let mut window = by_key();
+        window.brings(0, &["{\"id\":1}", "halted"]);
+        window.now += MAX_SKEW;
+        window.brings(1, &["{\"id\":1}", "halted"]);
+        assert_eq!(window.passed, ["{\"id\":1}", "halted", "halted"]);
+    }
+
+    #[test]
+    fn oldest_goes_first_whether_it_has_a_key_or_not() {
+        let rule = DedupRule { key: Pointer::parse("/id"), window: 2 };
+        let mut window = Window::new(rule);
+        for text in ["{\"id\":1}", "plain", "{\"id\":2}", "more"] {
+            window.now += Duration::from_millis(1);
+            window.brings(0, &[text]);
+        }
+        window.brings(1, &["{\"id\":2}", "more"]);
+        assert_eq!(window.passed.len(), 4, "these two are known");
+        window.brings(1, &["{\"id\":1}"]);
+        assert_eq!(window.passed.len(), 5);
+    }
+
+    #[test]
     fn key_tells_messages_apart_and_what_has_none_is_compared_whole() {
         let mut window = by_key();
         window.brings(0, &["{\"id\":1,\"at\":\"a\"}", "{\"id\":\"1\"}", "no key", "no key"]);
@@ -282,5 +333,8 @@ mod tests {
         let print = window.dedup.print(Message { kind: Kind::Text, payload: b"a" }, &window.rule);
         let legs = window.dedup.note_copy(3, print);
         assert!(legs.has(0) && legs.has(3) && !legs.has(1), "{legs:?}");
+        window.dedup.begin(0);
+        let legs = window.dedup.note_copy(2, print);
+        assert!(legs.has(2) && legs.has(3) && !legs.has(0), "{legs:?}");
     }
 }
