@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::backoff::Verdict;
 use super::conn::{Conn, Role, Stage, Wait};
 use super::legs::Sifted;
+use super::session::Heard;
 use super::settings::{ChannelId, SourceId};
 use super::source::{Held, State};
 use super::tap::Way;
@@ -264,6 +265,7 @@ impl<S: Socket> Relay<S> {
         let chosen = chosen.unwrap_or_default();
         self.begin_prologue(id, now);
         self.schedule(key, now + PING_INTERVAL);
+        self.open_leg(id);
         let is_ready = self.has_nothing_to_say(key);
         self.note_opened(id, &format_args!("{peer}{chosen}"), is_ready, now);
         self.begin_session(key, id, now);
@@ -306,11 +308,14 @@ impl<S: Socket> Relay<S> {
         if sifted == Sifted::News {
             self.take_in(id, message);
         }
-        let is_meant = self.converse(key, id, message, now);
-        match sifted {
-            Sifted::News if is_meant => self.deliver(id, message, now),
-            Sifted::Early if !is_meant => self.forget_early(id, now),
-            Sifted::News | Sifted::Copy | Sifted::Early => {}
+        match (sifted, self.converse(key, id, message, now)) {
+            (Sifted::News, Heard::ForClients | Heard::Awaited) => self.deliver(id, message, now),
+            (Sifted::Early, Heard::ForUs) => self.forget_early(id, now),
+            // It is said to this connection, so others bring nothing that comes before it.
+            (Sifted::Early, Heard::Awaited) => self.pass_early(id, now),
+            (Sifted::Early, Heard::ForClients)
+            | (Sifted::News, Heard::ForUs)
+            | (Sifted::Copy, _) => {}
         }
     }
 

@@ -215,6 +215,12 @@ impl Feed {
         }
     }
 
+    /// Learns that a leg is connected. While it has not subscribed to everything another may begin to
+    /// serve, which it is ahead of.
+    pub(super) fn open(&mut self, leg: usize) {
+        self.legs[leg].company = Company::Wanted;
+    }
+
     /// Learns that a leg serves. What all legs of its url have failed at before is forgotten.
     pub(super) fn serve(&mut self, leg: usize, now: Instant) {
         if self.legs[leg].ready_since.is_some() {
@@ -226,6 +232,7 @@ impl Feed {
         }
         let leg = &mut self.legs[leg];
         (leg.ready_since, leg.read_since) = (Some(now), Some(now));
+        // What it had in common before it had subscribed to everything says too little.
         leg.company = if has_other { Company::Wanted } else { Company::None };
     }
 
@@ -251,15 +258,18 @@ impl Feed {
         self.overlapped(legs);
     }
 
-    /// Takes the message of a leg that has waited long enough.
+    /// Takes the message of a leg that has waited long enough, or that another has brought.
     pub(super) fn take_early(&mut self, leg: usize, now: Instant) -> Option<Early> {
         let has_other = self.has_other(leg);
+        let is_copy = |early: &Early| self.dedup.is_copy(leg, early.print);
+        let has_come = self.legs[leg].early.as_ref().is_some_and(is_copy);
         let leg = &mut self.legs[leg];
         let is_due = leg.early.as_ref().is_some_and(|early| early.until <= now);
-        if leg.company == Company::Wanted && (is_due || !has_other) {
+        let is_alone = !has_other && leg.ready_since.is_some();
+        if leg.company == Company::Wanted && (is_due || is_alone) {
             leg.company = Company::None;
         }
-        leg.early.take_if(|_| leg.company != Company::Wanted)
+        leg.early.take_if(|_| has_come || !has_other || leg.company != Company::Wanted)
     }
 
     /// Whether a message of a leg that no other has brought waits for the others.

@@ -158,6 +158,13 @@ impl<S: Socket> Relay<S> {
         }
     }
 
+    /// Learns that a source is connected.
+    pub(super) fn open_leg(&mut self, id: SourceId) {
+        if let Some(Place { feed, leg }) = self.sources[id.0].place {
+            self.feeds[feed].open(leg);
+        }
+    }
+
     /// Learns that a leg is dialled.
     pub(super) fn begin_leg(&mut self, id: SourceId) {
         if let Some(Place { feed, leg }) = self.sources[id.0].place {
@@ -228,6 +235,21 @@ impl<S: Socket> Relay<S> {
         }
     }
 
+    /// Passes an early message on at once, if there is one.
+    pub(super) fn pass_early(&mut self, id: SourceId, now: Instant) {
+        let Some(Place { feed, leg }) = self.sources[id.0].place else { return };
+        if let Some(early) = self.feeds[feed].legs[leg].early.take() {
+            self.pass(id, &early, now);
+        }
+    }
+
+    /// An early message of a source that goes, if others have not brought it.
+    pub(super) fn last_early(&mut self, id: SourceId, now: Instant) -> Option<Held> {
+        let Place { feed, leg } = self.sources[id.0].place?;
+        let early = self.feeds[feed].legs[leg].early.take()?;
+        self.is_news(id, &early, now).then_some(early.held)
+    }
+
     /// Whether copies may come: more than one leg is in play, or was until lately.
     fn is_noting(&mut self, n: usize, now: Instant) -> bool {
         let is_in_play = |leg: &&Leg| {
@@ -296,6 +318,9 @@ impl<S: Socket> Relay<S> {
         if self.feeds[n].legs.iter().any(is_held_back) {
             for leg in &mut self.feeds[n].legs {
                 leg.read_since = leg.ready_since.map(|_| now);
+                if let Some(early) = &mut leg.early {
+                    early.until = now + JOIN_WAIT;
+                }
             }
         }
     }
@@ -303,19 +328,37 @@ impl<S: Socket> Relay<S> {
     /// Passes the messages on that have waited long enough for other legs.
     fn release_early(&mut self, n: usize, now: Instant) {
         for leg in 0..self.feeds[n].legs.len() {
-            let Some(Early { print, held, .. }) = self.feeds[n].take_early(leg, now) else {
-                continue;
-            };
             let id = self.feeds[n].legs[leg].source;
-            if self.feeds[n].dedup.is_copy(leg, print) {
-                self.feeds[n].note_copy(leg, print);
-            } else {
-                self.feeds[n].note_new(leg, print, now);
-                self.take_in(id, held.message());
-                self.deliver(id, held.message(), now);
+            // What waits for room comes first.
+            if self.has_held(id) {
+                return;
             }
-            self.read_source_on(id);
+            if let Some(early) = self.feeds[n].take_early(leg, now) {
+                self.pass(id, &early, now);
+                self.read_source_on(id);
+            }
         }
+    }
+
+    /// Passes a message on that has waited for others, unless they have brought it.
+    fn pass(&mut self, id: SourceId, early: &Early, now: Instant) {
+        if self.is_news(id, early, now) {
+            self.deliver(id, early.held.message(), now);
+        }
+    }
+
+    /// Takes note of a message that has waited for others. Says whether they have not brought it.
+    fn is_news(&mut self, id: SourceId, early: &Early, now: Instant) -> bool {
+        let Some(Place { feed, leg }) = self.sources[id.0].place else { return true };
+        let (feed, print) = (&mut self.feeds[feed], early.print);
+        let is_copy = feed.dedup.is_copy(leg, print);
+        if is_copy {
+            feed.note_copy(leg, print);
+        } else {
+            feed.note_new(leg, print, now);
+            self.take_in(id, early.held.message());
+        }
+        !is_copy
     }
 
     /// Dials the legs that are wanted, and lets those go that are not.

@@ -352,6 +352,9 @@ impl<S: Socket> Relay<S> {
         if self.ending.is_some() {
             return;
         }
+        for id in (0..self.sources.len()).map(SourceId) {
+            self.pass_early(id, now);
+        }
         self.ending = Some(Ending { outcome, until: now + DRAIN + LINGER });
         self.commands.clear();
         self.commands.push_back(Command::Close);

@@ -121,12 +121,12 @@ impl<S: Socket> Relay<S> {
         stays: impl Fn(&SourceId) -> bool,
         now: Instant,
     ) {
-        let channel = &mut self.channels[id.0];
-        let leaving: Vec<_> =
-            channel.settings.sources.iter().copied().filter(|source| !stays(source)).collect();
+        let fed_by = &self.channels[id.0].settings.sources;
+        let leaving: Vec<_> = fed_by.iter().copied().filter(|source| !stays(source)).collect();
         for source in leaving {
-            if let Some(held) = &self.sources[source.0].held {
-                channel.push_last(source, held.message(), now);
+            let early = self.last_early(source, now);
+            for held in self.sources[source.0].held.iter().chain(&early) {
+                self.channels[id.0].push_last(source, held.message(), now);
             }
         }
     }

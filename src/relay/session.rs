@@ -30,6 +30,16 @@ pub const MAX_PROMPTED_MESSAGES: usize = 100;
 /// A source with unread bytes may have said already what it is late with: it is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
+/// Whom a message of a source is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    ForClients,
+    /// For clients, and for the script of its connection, which has waited for it.
+    Awaited,
+    /// It is answered, and clients do not get it.
+    ForUs,
+}
+
 impl<S: Socket> Relay<S> {
     /// Says what shall be said on a connection to a source that has just been taken in.
     pub fn instruct(&mut self, key: Key, script: Script) {
@@ -103,25 +113,29 @@ impl<S: Socket> Relay<S> {
         self.schedule_session(key, id);
     }
 
-    /// Takes note of a message of a source. Says whether clients get it.
+    /// Takes note of a message of a source. Says whom it is for.
     pub(super) fn converse(
         &mut self,
         key: Key,
         id: SourceId,
         message: Message<'_>,
         now: Instant,
-    ) -> bool {
-        let Some(session) = self.session_mut(key) else { return true };
+    ) -> Heard {
+        let Some(session) = self.session_mut(key) else { return Heard::ForClients };
         let reply = session.reply_to(message);
         if reply.is_none() {
             session.last_message = now;
             if session.is_ready() {
-                return true;
+                return Heard::ForClients;
             }
         }
         let forward = reply.is_none_or(|number| self.reply(key, id, number, message));
-        self.hear(key, id, message, now);
-        forward
+        let is_awaited = self.hear(key, id, message, now);
+        match (forward, is_awaited) {
+            (false, _) => Heard::ForUs,
+            (true, true) => Heard::Awaited,
+            (true, false) => Heard::ForClients,
+        }
     }
 
     /// Notes whether a source is read: what it should say is not waited for while it is not.
@@ -261,12 +275,13 @@ impl<S: Socket> Relay<S> {
         forward
     }
 
-    /// Goes on with the script if a message is what was waited for.
-    fn hear(&mut self, key: Key, id: SourceId, message: Message<'_>, now: Instant) {
-        let Some(session) = self.session_mut(key) else { return };
+    /// Goes on with the script if a message is what was waited for; says whether it is.
+    fn hear(&mut self, key: Key, id: SourceId, message: Message<'_>, now: Instant) -> bool {
+        let Some(session) = self.session_mut(key) else { return false };
         match &mut session.stage {
             Progress::Waiting { wait, .. } if wait.pattern.matches(message.payload) => {
                 self.go_on(key, id, now);
+                true
             }
             Progress::Listening { heard, .. } if message.kind == Kind::Text => {
                 let has_room = heard.len() + message.payload.len() < MAX_OVERTURE_BYTES;
@@ -285,12 +300,13 @@ impl<S: Socket> Relay<S> {
                 } else if is_ripe {
                     self.ask(key, id, now);
                 }
+                true
             }
             Progress::Listening { .. }
             | Progress::Waiting { .. }
             | Progress::Opening
             | Progress::Prompted { .. }
-            | Progress::Ready => {}
+            | Progress::Ready => false,
         }
     }
 

@@ -262,6 +262,6 @@ impl<S: Socket> Relay<S> {
             let name = self.sources[id.0].label();
             log::warn!("source {name}: its last message reached nobody");
         }
-        self.read_source_on(id);
+        self.read_feed_on(id);
     }
 }

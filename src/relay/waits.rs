@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::conn::{Role, Stage, Wait};
+use super::feed::Place;
 use super::settings::{ChannelId, SourceId};
 use super::{MAX_CLIENT_OUTBOX_BYTES, Relay};
 use crate::net::stream::Socket;
@@ -37,11 +38,20 @@ impl<S: Socket> Relay<S> {
         self.is_held_back(id) || self.is_early(id)
     }
 
-    /// The same, other legs of its feed aside.
+    /// Whether a source is not read because a message waits for room: its own, one of another leg of
+    /// its feed, which comes before its own, or one of any source of a channel of its.
     pub(super) fn is_held_back(&self, id: SourceId) -> bool {
-        let source = &self.sources[id.0];
         let is_full = |channel: &ChannelId| self.channels[channel.0].pause.is_some();
-        source.held.is_some() || source.channels.iter().any(is_full)
+        self.has_held(id) || self.sources[id.0].channels.iter().any(is_full)
+    }
+
+    /// Whether a source, or another leg of its feed, holds a message.
+    pub(super) fn has_held(&self, id: SourceId) -> bool {
+        let holds = |id: SourceId| self.sources[id.0].held.is_some();
+        match self.sources[id.0].place {
+            None => holds(id),
+            Some(Place { feed, .. }) => self.feeds[feed].legs.iter().any(|leg| holds(leg.source)),
+        }
     }
 
     /// Whether a peer does not read what it is answered.
@@ -134,6 +144,16 @@ impl<S: Socket> Relay<S> {
         if let Some(conn) = self.conns.get_mut(key) {
             conn.wait = None;
             self.await_turn(key);
+        }
+    }
+
+    /// Has all legs of a source's feed read in the next turn: they may have waited for each other.
+    pub(super) fn read_feed_on(&mut self, id: SourceId) {
+        let Some(Place { feed, .. }) = self.sources[id.0].place else {
+            return self.read_source_on(id);
+        };
+        for leg in 0..self.feeds[feed].legs.len() {
+            self.read_source_on(self.feeds[feed].legs[leg].source);
         }
     }
 

@@ -19,14 +19,14 @@ use veylor::relay::{Outcome, STABLE_AFTER, State};
 
 use crate::world::{Client, World, channel, source};
 
-const A: SourceId = SourceId(0);
-const B: SourceId = SourceId(1);
-const C: SourceId = SourceId(2);
+pub(crate) const A: SourceId = SourceId(0);
+pub(crate) const B: SourceId = SourceId(1);
+pub(crate) const C: SourceId = SourceId(2);
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
 
 /// The legs of one feed, by the places of their urls.
-fn legs(strategy: Strategy, ranks: &[usize]) -> Vec<SourceSettings> {
+pub(crate) fn legs(strategy: Strategy, ranks: &[usize]) -> Vec<SourceSettings> {
     let leg = |(n, rank): (usize, &usize)| {
         let label = format!("test/{}", n + 1);
         let name = if n == 0 { "test".to_owned() } else { label.clone() };
@@ -37,15 +37,15 @@ fn legs(strategy: Strategy, ranks: &[usize]) -> Vec<SourceSettings> {
     ranks.iter().enumerate().map(leg).collect()
 }
 
-fn fed_by(legs: &[SourceSettings], settings: ChannelSettings) -> ChannelSettings {
+pub(crate) fn fed_by(legs: &[SourceSettings], settings: ChannelSettings) -> ChannelSettings {
     ChannelSettings { sources: (0..legs.len()).map(SourceId).collect(), ..settings }
 }
 
-fn world(strategy: Strategy, ranks: &[usize]) -> World {
+pub(crate) fn world(strategy: Strategy, ranks: &[usize]) -> World {
     world_of(legs(strategy, ranks), channel())
 }
 
-fn world_of(legs: Vec<SourceSettings>, settings: ChannelSettings) -> World {
+pub(crate) fn world_of(legs: Vec<SourceSettings>, settings: ChannelSettings) -> World {
     World::of(vec![fed_by(&legs, settings)], legs)
 }
 
@@ -71,19 +71,19 @@ fn states(world: &World) -> Vec<String> {
     stats(world).legs.into_iter().map(|leg| leg.state).collect()
 }
 
-fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
+pub(crate) fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
     range.map(|n| n.to_string()).collect()
 }
 
 /// Lets legs bring the same numbers.
-fn bring(world: &mut World, legs: &[SourceId], range: std::ops::Range<u32>) {
+pub(crate) fn bring(world: &mut World, legs: &[SourceId], range: std::ops::Range<u32>) {
     for leg in legs {
         world.sends(*leg, numbers(range.clone()));
     }
 }
 
 #[track_caller]
-fn has_all(world: &mut World, client: Client, count: u32) {
+pub(crate) fn has_all(world: &mut World, client: Client, count: u32) {
     assert_eq!(world.received(client), numbers(0..count));
 }
 

@@ -10,6 +10,7 @@ mod forms;
 mod forward;
 mod life;
 mod manners;
+mod order;
 mod peer;
 mod pipe;
 mod recordings;
