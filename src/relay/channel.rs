@@ -39,6 +39,8 @@ pub(super) struct Channel {
     /// One of the views is to be flushed.
     pub(super) is_dirty: bool,
     pub(super) pause: Option<Pause>,
+    /// How often what waits for room here has changed.
+    pub(super) held_changes: u64,
     pub(super) policy: Arc<ws::Policy>,
     /// It is a free place, or its clients are being seen off.
     pub(super) is_removed: bool,
@@ -83,6 +85,7 @@ impl Channel {
             last_values: LastValues::default(),
             is_dirty: false,
             pause: None,
+            held_changes: 0,
             policy: Arc::new(policy_of(&settings)),
             is_removed: false,
             clients_ever: 0,
@@ -116,6 +119,8 @@ impl Channel {
         self.prologues.retain(|prologue| settings.sources.contains(&prologue.source));
         self.policy = Arc::new(policy_of(&settings));
         self.settings = settings;
+        // Who held something may feed it no longer.
+        self.held_changes += 1;
     }
 
     /// Is fed by nobody and accepts nobody from now on.

@@ -9,7 +9,7 @@ use super::conn::{Conn, Role, Stage, Wait};
 use super::legs::Sifted;
 use super::session::Heard;
 use super::settings::{ChannelId, SourceId};
-use super::source::{Held, State};
+use super::source::State;
 use super::tap::Way;
 use super::{MAX_SECURED_PER_TURN, PING_INTERVAL, Relay};
 use crate::codec::entrance::Entrance;
@@ -324,7 +324,7 @@ impl<S: Socket> Relay<S> {
         if self.make_room(id, message, now) {
             self.broadcast(id, message, now);
         } else {
-            self.sources[id.0].held = Some(Held::new(message));
+            self.hold(id, message);
         }
     }
 

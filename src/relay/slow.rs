@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 
 use super::Relay;
 use super::backlog::Cursor;
-use super::channel::Pause;
-use super::conn::{Patience, Role};
+use super::channel::{Channel, Pause};
+use super::conn::{Conn, Patience, Role};
 use super::settings::{ChannelId, SlowClient, SourceId};
-use super::view::{Room, View};
+use super::source::Held;
+use super::view::{Room, Stamp, View};
 use crate::codec::Message;
 use crate::net::stream::Socket;
-use crate::reactor::table::Key;
+use crate::reactor::table::{Key, Table};
 
 impl<S: Socket> Relay<S> {
     /// Finds out whom a source's message is for, and makes room for it in all channels, at the cost
@@ -64,15 +65,6 @@ impl<S: Socket> Relay<S> {
                 self.disconnect_slow(key, id, now);
             }
         }
-    }
-
-    /// The clients that are entitled to something in front of a position.
-    fn holders(&self, view: &View, start: Cursor) -> Vec<Key> {
-        let holds = |key: &&Key| {
-            let conn = self.conns.get(**key);
-            conn.is_some_and(|conn| conn.cursor < start && !conn.patience.is_dropping)
-        };
-        view.clients.iter().filter(holds).copied().collect()
     }
 
     /// Lets a client that is dropping lose what lies in front of a position. A frame once begun is
@@ -225,26 +217,38 @@ impl<S: Socket> Relay<S> {
     /// The clients of a channel for whose sake its sources are held back: those that are in the way
     /// of a held message, or of a backlog that is half empty, so that the sources are read on for
     /// more than one message.
-    fn all_holders(&self, id: ChannelId) -> Vec<Key> {
-        let channel = &self.channels[id.0];
-        let held_by = |source: &SourceId| self.sources[source.0].held.as_ref();
-        let held = || channel.settings.sources.iter().filter_map(held_by);
+    fn all_holders(&mut self, id: ChannelId) -> Vec<Key> {
+        let Self { channels, sources, conns, .. } = self;
+        let Channel { settings, views, next_number, held_changes, .. } = &mut channels[id.0];
+        let stamp = Stamp { changes: *held_changes, number: *next_number };
         let mut holders = Vec::new();
-        for view in &channel.views {
-            let number = channel.next_number;
-            let bytes = held().filter_map(|held| view.frame_bytes(held.message(), number)).max();
-            let Some(bytes) = bytes else { continue };
+        for view in views {
+            let held = settings.sources.iter().filter_map(|id| sources[id.0].held.as_ref());
+            let Some(bytes) = view.asked_bytes(held.map(Held::message), stamp) else { continue };
             let start = view.backlog.start_after(bytes);
             // Who never pauses needs no relief that lasts.
-            let start = match channel.settings.max_pause {
+            let start = match settings.max_pause {
                 Duration::ZERO => start,
                 _ => start.max(view.backlog.start_of_recent_half()),
             };
             if start > view.entitled {
-                holders.extend(self.holders(view, start));
+                holders.extend(entitled(view, start, conns));
             }
         }
         holders
+    }
+
+    /// Has a message of a source wait for room.
+    pub(super) fn hold(&mut self, id: SourceId, message: Message<'_>) {
+        self.sources[id.0].held = Some(Held::new(message));
+        self.note_held(id);
+    }
+
+    /// Has what waits for room in the channels of a source looked at anew.
+    fn note_held(&mut self, id: SourceId) {
+        for channel in &self.sources[id.0].channels {
+            self.channels[channel.0].held_changes += 1;
+        }
     }
 
     fn resume_source(&mut self, id: SourceId, now: Instant) {
@@ -253,6 +257,7 @@ impl<S: Socket> Relay<S> {
             self.sources[id.0].held = Some(held);
             return;
         }
+        self.note_held(id);
         self.broadcast(id, held.message(), now);
         for channel in &self.sources[id.0].channels {
             self.channels[channel.0].stir();
@@ -264,4 +269,17 @@ impl<S: Socket> Relay<S> {
         }
         self.read_feed_on(id);
     }
+}
+
+/// The clients of a view that are entitled to something in front of a position.
+fn entitled<S: Socket>(
+    view: &View,
+    start: Cursor,
+    conns: &Table<Conn<S>>,
+) -> impl Iterator<Item = Key> {
+    let holds = move |key: &&Key| {
+        let conn = conns.get(**key);
+        conn.is_some_and(|conn| conn.cursor < start && !conn.patience.is_dropping)
+    };
+    view.clients.iter().filter(holds).copied()
 }

@@ -34,6 +34,25 @@ pub(super) struct View {
     pub(super) start: Cursor,
     /// Its frame.
     prepared: Prepared,
+    asked: Option<Asked>,
+}
+
+/// What the messages that wait for room would take in a view. Remembered, for it is asked in every
+/// turn, and a large message is not parsed again for each filter.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    stamp: Stamp,
+    /// The bytes of the largest frame; `None`: none of them is in it.
+    bytes: Option<usize>,
+}
+
+/// Which messages wait for room in a channel: another stamp, other messages or other numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    /// How often what waits has changed.
+    pub(super) changes: u64,
+    /// The number that the next message has.
+    pub(super) number: u64,
 }
 
 /// The frame of the message at hand, apart from a payload that stands in it as it is.
@@ -75,6 +94,7 @@ impl View {
             is_dirty: false,
             start: Cursor::default(),
             prepared: Prepared::default(),
+            asked: None,
         };
         view.take_history(history);
         view
@@ -141,9 +161,27 @@ impl View {
         self.is_dirty = true;
     }
 
+    /// The bytes of the largest frame of the messages that wait for room; `None`: none of them is
+    /// for anybody who follows.
+    pub(super) fn asked_bytes<'a>(
+        &mut self,
+        held: impl Iterator<Item = Message<'a>>,
+        stamp: Stamp,
+    ) -> Option<usize> {
+        if self.clients.is_empty() {
+            return None;
+        }
+        if let Some(asked) = self.asked.filter(|asked| asked.stamp == stamp) {
+            return asked.bytes;
+        }
+        let bytes = held.filter_map(|message| self.frame_bytes(message, stamp.number)).max();
+        self.asked = Some(Asked { stamp, bytes });
+        bytes
+    }
+
     /// Bytes of a message's frame, `None` if it is not in it.
-    pub(super) fn frame_bytes(&self, message: Message<'_>, number: u64) -> Option<usize> {
-        if self.clients.is_empty() || !self.wants(message) {
+    fn frame_bytes(&self, message: Message<'_>, number: u64) -> Option<usize> {
+        if !self.wants(message) {
             return None;
         }
         let plain = self.wire.frame(message).map(|frame| frame.len());
@@ -198,5 +236,31 @@ impl Prepared {
         } else {
             Frame::encoded(&self.encoded)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Kind;
+    use crate::codec::pattern::Pattern;
+
+    #[test]
+    fn message_that_waits_is_looked_at_once_for_each_view() {
+        let filter = Filter(vec![Pattern::Contains("yes".into())]);
+        let settings = ChannelSettings::default();
+        let mut view = View::new(Wire::Ndjson, Some(filter), &settings, None);
+        view.clients.push(Table::new().insert(()));
+        let stamp = Stamp { changes: 1, number: 7 };
+        let texts = |texts: &'static [&str]| {
+            texts.iter().map(|text| Message { kind: Kind::Text, payload: text.as_bytes() })
+        };
+        assert_eq!(view.asked_bytes(texts(&["\"no\"", "\"yes\""]), stamp), Some(6));
+        let unread = texts(&[""]).inspect(|_| unreachable!("it is known"));
+        assert_eq!(view.asked_bytes(unread, stamp), Some(6));
+        let another = Stamp { changes: 2, ..stamp };
+        assert_eq!(view.asked_bytes(texts(&["\"no\""]), another), None);
+        view.clients.clear();
+        assert_eq!(view.asked_bytes(texts(&["\"yes\""]), another), None);
     }
 }
