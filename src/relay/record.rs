@@ -72,6 +72,11 @@ impl Ledgers {
         }
     }
 
+    /// Whether a source is recorded.
+    pub(super) fn has(&self, source: SourceId) -> bool {
+        self.ledgers.iter().any(|ledger| ledger.source == source)
+    }
+
     fn of(&mut self, source: SourceId) -> Option<&mut Ledger> {
         self.ledgers.iter_mut().find(|ledger| ledger.source == source)
     }

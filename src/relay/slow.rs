@@ -4,7 +4,7 @@
 //! no further: TCP pushes back, nothing is lost. Who holds the sources back while another client
 //! of the channel has everything loses patience by the clock; when `max_pause` of it is gone the
 //! channel's `slow_client` policy strikes. If everyone is behind, the source is simply faster than
-//! its readers, and waiting costs nobody.
+//! its readers, and waiting costs nobody. A recording of the source always has everything.
 
 use std::time::{Duration, Instant};
 
@@ -201,9 +201,13 @@ impl<S: Socket> Relay<S> {
         Some(Pause { counted_until, is_starving, deadline })
     }
 
-    /// Whether a client has everything, in this channel or in another that its sources feed.
+    /// Whether somebody has everything: a client, in this channel or in another that its sources feed,
+    /// or a recording of one of these.
     fn is_starving(&self, id: ChannelId) -> bool {
         let sources = self.channels[id.0].settings.sources.iter();
+        if sources.clone().any(|source| self.ledgers.has(self.head(*source))) {
+            return true;
+        }
         let mut fed = sources.flat_map(|source| &self.sources[source.0].channels);
         fed.any(|channel| {
             let channel = &self.channels[channel.0];

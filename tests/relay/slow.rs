@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tungstenite::Message;
-use veylor::relay::settings::{ChannelSettings, SlowClient};
+use veylor::relay::settings::{ChannelSettings, SlowClient, SourceId};
 
 use crate::world::{World, channel};
 
@@ -40,6 +40,23 @@ fn stalled_client_is_disconnected_and_costs_only_itself() {
     assert!(!world.is_cut_off(slow), "it has a moment to take its goodbye");
     world.pass(MAX_PAUSE);
     assert!(world.is_cut_off(slow));
+}
+
+#[test]
+fn recording_is_held_back_by_nobody_for_longer_than_max_pause() {
+    for is_recorded in [false, true] {
+        let mut world = World::new(small_queue(SlowClient::Disconnect));
+        let [slow] = world.clients();
+        if is_recorded {
+            world.relay.record(SourceId(0), None);
+        }
+        world.stall(slow);
+        world.source_sends(["1", "2", "3", "4", "5"]);
+        world.pass(10 * MAX_PAUSE);
+        assert_eq!(world.is_cut_off(slow), is_recorded, "nobody else wants anything");
+        let received = world.relay.source_stats(world.now)[0].received_messages;
+        assert_eq!(received, if is_recorded { 5 } else { 4 });
+    }
 }
 
 #[test]
