@@ -179,7 +179,7 @@ mod tests {
     }
 
     fn script(keys: &str) -> Script {
-        session(keys).script(&Fillings { token: Some("t".to_owned()) }).unwrap()
+        session(keys).script(&Fillings::new(Some("t".to_owned()))).unwrap()
     }
 
     fn sent(step: &Step) -> &str {

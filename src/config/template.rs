@@ -6,6 +6,7 @@
 //! `$${` stands for a plain `${`. What fills a hole is never shown: a template shows its holes, and
 //! hides what was written around them, for that may be a secret as well.
 
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
@@ -14,6 +15,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::codec::pattern::Pointer;
+use crate::net::secrets::Secrets;
 
 /// Bytes of the largest file that may fill a hole.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
@@ -28,11 +30,12 @@ pub struct Template {
     holes: Vec<Hole>,
 }
 
-/// What fills holes besides the environment and files. `Debug` hides it.
+/// What fills holes besides the environment and files, and what has filled some. `Debug` hides it.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Fillings {
     /// What the `token_command` of a source printed.
     pub token: Option<String>,
+    used: RefCell<Secrets>,
 }
 
 /// Why a template cannot be read or filled. No secret is in it.
@@ -122,7 +125,7 @@ impl Template {
                 fragments.push(Fragment::Text(std::mem::take(&mut text)));
                 fragments.push(Fragment::Match(pointer.clone()));
             } else {
-                text.push_str(&hole.filling.read(|name| std::env::var_os(name), fillings)?);
+                text.push_str(&hole.filling.fill(|name| std::env::var_os(name), fillings)?);
             }
         }
         text.push_str(&unescaped(&self.text[from..]));
@@ -180,7 +183,7 @@ impl Template {
         let mut from = 0;
         for hole in &self.holes {
             filled.push_str(&unescaped(&self.text[from..hole.at.start]));
-            filled.push_str(&hole.filling.read(&variable, fillings)?);
+            filled.push_str(&hole.filling.fill(&variable, fillings)?);
             from = hole.at.end;
         }
         filled.push_str(&unescaped(&self.text[from..]));
@@ -234,16 +237,26 @@ impl fmt::Debug for Template {
 }
 
 impl Fillings {
+    /// With what a `token_command` printed, if there is one.
+    pub fn new(token: Option<String>) -> Self {
+        Self { token, used: RefCell::default() }
+    }
+
     /// A word for each, where nothing shall be run to find them out.
     pub(super) fn stand_in() -> Self {
-        Self { token: Some("token".to_owned()) }
+        Self::new(Some("token".to_owned()))
+    }
+
+    /// What has filled holes so far.
+    pub fn into_used(self) -> Secrets {
+        self.used.into_inner()
     }
 }
 
 impl fmt::Debug for Fillings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let token = self.token.as_ref().map(|_| "…");
-        f.debug_struct("Fillings").field("token", &token).finish()
+        f.debug_struct("Fillings").field("token", &token).finish_non_exhaustive()
     }
 }
 
@@ -282,6 +295,17 @@ impl Filling {
             Self::File(path) => Some(path.clone()),
             Self::Credential(name) => Some(credentials_folder()?.join(name)),
         }
+    }
+
+    /// Reads it, and remembers it as used.
+    fn fill(
+        &self,
+        variable: impl Fn(&str) -> Option<OsString>,
+        fillings: &Fillings,
+    ) -> Result<String, TemplateError> {
+        let text = self.read(variable, fillings)?;
+        fillings.used.borrow_mut().add(&text);
+        Ok(text)
     }
 
     fn read(
@@ -417,7 +441,7 @@ mod tests {
     #[test]
     fn token_fills_its_hole_and_is_asked_for_by_name() {
         let template = Template::parse("Bearer ${token}").unwrap();
-        let fillings = Fillings { token: Some("s3cret".into()) };
+        let fillings = Fillings::new(Some("s3cret".into()));
         assert_eq!(template.resolve_with(&fillings).unwrap(), "Bearer s3cret");
         assert!(!format!("{fillings:?}{template:?}").contains("s3cret"));
         let error = template.resolve().unwrap_err().to_string();

@@ -66,13 +66,16 @@ fn begin(source: &Source, sandbox: &Sandbox) -> Result<Box<Resolved>, String> {
     let fillings = token::fillings(approach).map_err(|why| why + sandbox.hint_for_programs())?;
     let Target { url, headers } = source.target(&fillings).map_err(|error| error.to_string())?;
     let proxy = approach.proxy(&fillings).map_err(|why| format!("proxy: {why}"))?;
+    let script = source.session.script(&fillings).map_err(|error| error.to_string())?;
+    let mut secrets = fillings.into_used();
+    secrets.extend(url.credentials().into_iter().flat_map(|credentials| credentials.split(':')));
     let request = Request {
         path_and_query: url.path_and_query().to_owned(),
         host: url.host_header(),
         headers,
         subprotocols: source.subprotocols.clone(),
+        secrets,
     };
-    let script = source.session.script(&fillings).map_err(|error| error.to_string())?;
     reach(source, Leg { journey: Journey::new(url, request), proxy, script })
 }
 

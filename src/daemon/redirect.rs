@@ -88,6 +88,7 @@ mod tests {
             host: url.host_header(),
             headers: vec![("Cookie".into(), "s3cret".into())],
             subprotocols: vec!["v1".into()],
+            ..Request::default()
         };
         Journey::new(url, request)
     }

@@ -11,7 +11,7 @@ use super::program;
 pub(super) fn fillings(approach: &Approach) -> Result<Fillings, String> {
     let timeout = approach.token_timeout();
     let token = approach.token.as_ref().map(|command| token(command, timeout)).transpose();
-    Ok(Fillings { token: token.map_err(|why| format!("token_command {why}"))? })
+    Ok(Fillings::new(token.map_err(|why| format!("token_command {why}"))?))
 }
 
 /// Its output without the line break at its end.

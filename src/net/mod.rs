@@ -8,6 +8,7 @@ pub mod listener;
 pub mod passed;
 pub mod proxy;
 pub mod resolver;
+pub mod secrets;
 pub mod stream;
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 pub mod tls;

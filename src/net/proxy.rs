@@ -10,6 +10,7 @@ use std::net::IpAddr;
 
 use data_encoding::BASE64;
 
+use super::secrets::Secrets;
 use super::url::{host_and_port, percent_decoded};
 
 /// Bytes of a proxy's answer to CONNECT at most.
@@ -53,6 +54,12 @@ enum Kind {
 struct Login {
     user: String,
     password: String,
+}
+
+impl Login {
+    fn words(&self) -> [&str; 2] {
+        [&self.user, &self.password]
+    }
 }
 
 impl Proxy {
@@ -310,8 +317,11 @@ impl Tunnel {
             (Some(407), Some(_)) => ": the user or the password of its url is wrong",
             (_, _) => "",
         };
-        let reason = response.reason.unwrap_or_default().chars();
-        let reason: String = reason.filter(|c| !c.is_control()).take(MAX_REASON_CHARS).collect();
+        let mut secrets = Secrets::default();
+        secrets.extend(self.proxy.login.iter().flat_map(Login::words));
+        let reason = secrets.hide(response.reason.unwrap_or_default());
+        let reason = reason.chars().filter(|c| !c.is_control()).take(MAX_REASON_CHARS);
+        let reason = reason.collect::<String>();
         let answer = format!("{} {reason}", response.code.unwrap_or_default());
         Err(Failure::Answer(format!("answered {}{remedy}", answer.trim_end())))
     }

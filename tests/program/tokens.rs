@@ -85,3 +85,20 @@ fn check_runs_no_program_and_knows_where_a_token_belongs() {
         assert!(code == 2 && said.contains("token_command: expected a program and"), "{said}");
     }
 }
+
+#[test]
+fn service_that_repeats_what_it_was_told_brings_no_secret_into_the_log() {
+    let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
+    folder.write("listen-key", "listen-s3cret");
+    folder.write("login", "login-s3cret");
+    let url = format!("{}/ws/${{file:listen-key}}", service.url());
+    let more = "headers: {X-Key: header-s3cret}\non_connect: [{login: \"${file:login}\"}]";
+    let program = Program::run(&folder, &(feed(&url, &port, more) + QUICK));
+    let mut source = service.accept();
+    let reason = "listen-s3cret, login-s3cret and header-s3cret are void";
+    source.say(
+        &[&[0x88, 2 + u8::try_from(reason.len()).unwrap(), 0x0f, 0xa1], reason.as_bytes()].concat(),
+    );
+    program.wait_for("closed by the source, 4001 \"…, … and … are void\"");
+    assert!(!program.stderr().contains("s3cret"));
+}

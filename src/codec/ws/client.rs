@@ -9,14 +9,13 @@ use tungstenite::handshake::derive_accept_key;
 
 use crate::codec::http::{MAX_HEAD_BYTES, MAX_HEADERS, has_token, header};
 use crate::codec::{Error, Location, date};
+use crate::net::secrets::Secrets;
 use crate::reactor::inbox::Inbox;
 use crate::reactor::outbox::Outbox;
 
 /// Characters of a refusing source's own words that are repeated in our log.
 const MAX_REASON_CHARS: usize = 80;
 
-/// What may be secret has as many; shorter words are of the language.
-const MIN_SECRET_CHARS: usize = 6;
 /// Answers that say where a source is instead (RFC 9110, section 15.4).
 const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
 
@@ -34,14 +33,17 @@ pub struct Request {
     pub headers: Vec<(String, String)>,
     /// Subprotocols to offer, best first.
     pub subprotocols: Vec<String>,
+    /// What must not come into the log by the source's mouth, besides the words of the headers and
+    /// of the query.
+    pub secrets: Secrets,
 }
 
 /// What the response to a request must say.
 pub(super) struct Expected {
     accept: String,
     subprotocols: Vec<String>,
-    /// What we have told the source that must not come into the log by its mouth.
-    secrets: Vec<String>,
+    /// What we tell the source that must not come into the log by its mouth.
+    secrets: Secrets,
 }
 
 /// What has come of a request.
@@ -66,16 +68,22 @@ impl Request {
         outbox.push(self.text(&key).as_bytes());
         let accept = derive_accept_key(key.as_bytes());
         let subprotocols = self.subprotocols.clone();
-        Expected { accept, subprotocols, secrets: self.secrets() }
+        Expected { accept, subprotocols, secrets: self.all_secrets() }
     }
 
-    /// The words of the headers and of the query that may be secret.
-    fn secrets(&self) -> Vec<String> {
+    /// All that must not come into the log by the source's mouth.
+    pub(super) fn all_secrets(&self) -> Secrets {
         let (_, query) = self.path_and_query.split_once('?').unwrap_or_default();
         let values = self.headers.iter().map(|(_, value)| value.as_str());
-        let words = values.flat_map(str::split_whitespace).chain(query.split(['&', '=']));
-        let is_secret = |word: &&str| word.len() >= MIN_SECRET_CHARS && !SCHEMES.contains(word);
-        words.filter(is_secret).map(str::to_owned).collect()
+        let words = values.flat_map(|value| value.split([' ', '\t', ',', ';']));
+        let words = words.filter(|word| !SCHEMES.contains(word));
+        let mut secrets = self.secrets.clone();
+        for word in words.chain(query.split('&')) {
+            // Of a cookie and of a query the value, of a signature all.
+            secrets.extend(word.split_once('=').map(|(_, value)| value));
+            secrets.add(word);
+        }
+        secrets
     }
 
     fn text(&self, key: &str) -> String {
@@ -183,10 +191,7 @@ impl Expected {
 
     /// A few words of a source's, fit for a line of the log: without what we have told it.
     fn shown(&self, bytes: &[u8]) -> String {
-        let mut words = String::from_utf8_lossy(bytes).into_owned();
-        for secret in &self.secrets {
-            words = words.replace(secret, "…");
-        }
+        let words = self.secrets.hide(&String::from_utf8_lossy(bytes));
         let words = words.chars().filter(|c| !c.is_control()).take(MAX_REASON_CHARS);
         words.collect::<String>().trim().to_owned()
     }
@@ -228,7 +233,7 @@ mod tests {
 
     fn expected() -> Expected {
         let subprotocols = vec!["v1".into()];
-        Expected { accept: "right".into(), subprotocols, secrets: Vec::new() }
+        Expected { accept: "right".into(), subprotocols, secrets: Secrets::default() }
     }
 
     fn opened() -> Verified {
@@ -343,12 +348,16 @@ mod tests {
     fn refusal_repeats_nothing_that_we_have_told() {
         let request = Request {
             path_and_query: "/x?key=QUERYSECRET&a=b".into(),
-            headers: vec![("Authorization".into(), "Bearer HEADERSECRET".into())],
+            headers: vec![
+                ("Authorization".into(), "Bearer HEADERSECRET".into()),
+                ("Cookie".into(), "theme=dark; session=COOKIESECRET".into()),
+            ],
             ..Request::default()
         };
         let expected = request.begin(&mut Outbox::default());
         for answer in [
             "403 key QUERYSECRET of Bearer HEADERSECRET is bad\r\n\r\nno HEADERSECRET here\n",
+            "403 session COOKIESECRET is over\r\n\r\n",
             "301 Moved\r\nLocation: https://u:URLSECRET@h/x/?key=QUERYSECRET\r\n\r\n",
             "302 Moved\r\nLocation: /QUERYSECRET?HEADERSECRET\r\n\r\n",
         ] {
@@ -366,6 +375,7 @@ mod tests {
             host: "example.com".into(),
             headers: vec![("Authorization".into(), "Bearer s3cret".into())],
             subprotocols: vec!["v2".into(), "v1".into()],
+            ..Request::default()
         };
         let text = request.text("KEY");
         assert!(text.starts_with("GET /x?y HTTP/1.1\r\nHost: example.com\r\n"));

@@ -21,7 +21,8 @@ use self::decoder::{Decoder, Incoming};
 use self::mask::Masks;
 use super::auth::Grant;
 use super::entrance::Entrance;
-use super::{Error, Event, Message, Wire};
+use super::{CloseReason, Error, Event, Message, Wire};
+use crate::net::secrets::Secrets;
 use crate::reactor::inbox::Inbox;
 use crate::reactor::outbox::Outbox;
 
@@ -45,8 +46,16 @@ pub struct Codec {
     grant: Option<Arc<Grant>>,
     /// How the client wants its messages.
     wire: Wire,
-    /// Keys for what we send; a server has none.
-    masks: Option<Box<Masks>>,
+    /// A server has none.
+    own: Option<Box<Own>>,
+}
+
+/// What only the client's side has.
+#[derive(Debug)]
+struct Own {
+    /// Keys for what we send.
+    masks: Masks,
+    secrets: Secrets,
 }
 
 #[derive(Debug)]
@@ -76,7 +85,7 @@ impl Codec {
             subprotocol: None,
             grant: None,
             wire: Wire::WebSocket,
-            masks: None,
+            own: None,
         }
     }
 
@@ -89,7 +98,7 @@ impl Codec {
             subprotocol: None,
             grant: None,
             wire: Wire::WebSocket,
-            masks: Some(Box::default()),
+            own: Some(Box::new(Own { masks: Masks::default(), secrets: request.all_secrets() })),
         }
     }
 
@@ -236,7 +245,11 @@ impl Codec {
                 };
                 self.control(Control::Close, &payload[..length], outbox);
                 self.phase = Phase::Ended;
-                Ok(Some(Event::Closed(reason)))
+                let text = match &self.own {
+                    Some(own) => own.secrets.hide(&reason.text),
+                    None => reason.text,
+                };
+                Ok(Some(Event::Closed(CloseReason { text, ..reason })))
             }
             Err(error) => {
                 self.close(error.close_code(), &error.to_string(), outbox);
@@ -250,7 +263,7 @@ impl Codec {
         if !self.is_open() {
             return;
         }
-        let mask = self.masks.as_mut().map(|masks| masks.next());
+        let mask = self.own.as_mut().map(|own| own.masks.next());
         let mut header = [0; frame::MAX_MASKED_HEADER_BYTES];
         let length = frame::write_header(message, mask, &mut header);
         outbox.push(&header[..length]);
@@ -286,7 +299,7 @@ impl Codec {
     /// Owes a control frame, unless a close frame was sent: nothing follows that.
     fn control(&mut self, control: Control, payload: &[u8], outbox: &mut Outbox) {
         if self.is_open() {
-            let mask = self.masks.as_mut().map(|masks| masks.next());
+            let mask = self.own.as_mut().map(|own| own.masks.next());
             let (frame, length) = frame::control(control, payload, mask);
             outbox.push(&frame[..length]);
         }

@@ -1,0 +1,57 @@
+//! Words that we tell a peer and that must not come into our log by its mouth.
+
+use std::fmt;
+
+use super::url::percent_decoded;
+
+/// A secret has as many; shorter words are of the language.
+const MIN_SECRET_BYTES: usize = 6;
+
+/// Words to be hidden. `Debug` shows none.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secrets(Vec<String>);
+
+impl Secrets {
+    /// Hides a word from now on, as it is and as it reads if it stands in a URL, unless it is too short
+    /// to be secret.
+    pub fn add(&mut self, word: &str) {
+        for word in [word.trim().to_owned(), percent_decoded(word.trim())] {
+            if word.len() >= MIN_SECRET_BYTES && !self.0.contains(&word) {
+                // A word that is a part of another must leave that one whole.
+                let place = self.0.partition_point(|other| other.len() > word.len());
+                self.0.insert(place, word);
+            }
+        }
+    }
+
+    /// A text with `…` in place of each of the words.
+    pub fn hide(&self, text: &str) -> String {
+        self.0.iter().fold(text.to_owned(), |text, word| text.replace(word, "…"))
+    }
+}
+
+impl<'a> Extend<&'a str> for Secrets {
+    fn extend<T: IntoIterator<Item = &'a str>>(&mut self, words: T) {
+        words.into_iter().for_each(|word| self.add(word));
+    }
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secrets({})", self.0.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_hidden_whole_and_however_they_are_written() {
+        let mut secrets = Secrets::default();
+        secrets.extend(["s3cret", "s3cret-and-more", "p%40ssword", "key", " padded \n"]);
+        let said = "key s3cret-and-more s3cret p%40ssword p@ssword padded";
+        assert_eq!(secrets.hide(said), "key … … … … …");
+        assert_eq!(format!("{secrets:?}"), "Secrets(5)");
+    }
+}
