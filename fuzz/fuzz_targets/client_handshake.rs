@@ -48,6 +48,7 @@ fn dial(bytes: &[u8], cuts: Cuts) -> Story {
         host: "example.com".into(),
         headers: vec![("Authorization".into(), "Basic eDp5".into())],
         subprotocols: vec!["v1".into()],
+        ..ws::Request::default()
     };
     let (mut peer, accept) = Peer::dialing(&request);
     let mut bytes = bytes.to_vec();
