@@ -2,8 +2,8 @@
 
 use data_encoding::BASE64;
 use memchr::memchr2;
-use serde::de::IgnoredAny;
 
+use super::json::is_json;
 use super::{Kind, Message, prefixed, ws};
 
 /// The largest header of a frame whose payload stands on the wire as it is.
@@ -242,7 +242,8 @@ fn push_base64(bytes: &[u8], out: &mut Vec<u8>) {
     BASE64.encode_mut(bytes, &mut out[start..]);
 }
 
-/// A message as a JSON value without line breaks.
+/// A message as a JSON value without line breaks. What only looks like JSON is a string: it would
+/// break the line that it stands in, or say what is not true of the message.
 fn json(message: Message<'_>, out: &mut Vec<u8>) {
     match message.kind {
         Kind::Text if is_json(message.payload) => push_on_a_line(message.payload, out),
@@ -255,16 +256,6 @@ fn json(message: Message<'_>, out: &mut Vec<u8>) {
             push_base64(message.payload, out);
             out.extend_from_slice(b"\"}");
         }
-    }
-}
-
-/// Whether a text is JSON. What begins and ends as an object or a list does is taken for one
-/// without being read: feeds are made of these, and the check would cost more than the rest.
-fn is_json(text: &[u8]) -> bool {
-    let text = text.trim_ascii();
-    match (text.first(), text.last()) {
-        (Some(b'{'), Some(b'}')) | (Some(b'['), Some(b']')) => true,
-        _ => serde_json::from_slice::<IgnoredAny>(text).is_ok(),
     }
 }
 
@@ -323,6 +314,9 @@ mod tests {
         assert_eq!(&json[2..], b"{\"seq\":7,\"data\":{\"a\":1}}");
         let other = encoded(Wire::Numbered, Kind::Text, b"say \"hi\"\n");
         assert_eq!(&other[2..], br#"{"seq":7,"data":"say \"hi\"\n"}"#);
+        // What looks like JSON and is none could say anything of itself.
+        let forged = encoded(Wire::Numbered, Kind::Text, br#"{},"seq":1,"x":{}"#);
+        assert_eq!(&forged[2..], br#"{"seq":7,"data":"{},\"seq\":1,\"x\":{}"}"#);
         let binary = encoded(Wire::Numbered, Kind::Binary, b"\xff");
         assert_eq!(binary, b"\x82\x09\0\0\0\0\0\0\0\x07\xff");
     }
