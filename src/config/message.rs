@@ -47,7 +47,7 @@ impl MessageTemplate {
         let bytes = pieces.into_iter().map(|piece| match piece {
             Piece::Plain(bytes) => bytes,
             // Refused when it was read.
-            Piece::Value(_) | Piece::Inside(_) => Vec::new(),
+            Piece::Value(_) | Piece::Inside(_) | Piece::InText(_) => Vec::new(),
         });
         Ok(Payload { kind, bytes: bytes.collect::<Vec<_>>().concat() })
     }
@@ -119,7 +119,7 @@ fn add_quoted(
             let quoted = quoted(&text);
             Piece::Plain(quoted.as_bytes()[1..quoted.len() - 1].to_vec())
         }
-        Fragment::Match(pointer) => Piece::Inside(pointer),
+        Fragment::Match(pointer) => Piece::InText(pointer),
     }));
     pieces.push(Piece::Plain(b"\"".to_vec()));
     Ok(())

@@ -107,6 +107,8 @@ pub enum Piece {
     Value(Pointer),
     /// The same without the quotes of a text, to be put between others.
     Inside(Pointer),
+    /// The same between others in a text of JSON: what is no text is escaped for it.
+    InText(Pointer),
 }
 
 impl Script {
@@ -145,8 +147,15 @@ impl Answer {
                 Piece::Value(pointer) => bytes.extend_from_slice(value(pointer)?.as_bytes()),
                 Piece::Inside(pointer) => {
                     let value = value(pointer)?;
-                    let text = value.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
-                    bytes.extend_from_slice(text.unwrap_or(value).as_bytes());
+                    bytes.extend_from_slice(unquoted(value).unwrap_or(value).as_bytes());
+                }
+                Piece::InText(pointer) => {
+                    let value = value(pointer)?;
+                    let text = || serde_json::Value::from(value).to_string();
+                    match unquoted(value) {
+                        Some(text) => bytes.extend_from_slice(text.as_bytes()),
+                        None => bytes.extend(unquoted(&text()).into_iter().flat_map(str::bytes)),
+                    }
                 }
             }
         }
@@ -156,10 +165,15 @@ impl Answer {
     fn bytes(&self) -> usize {
         let plain = |piece: &Piece| match piece {
             Piece::Plain(bytes) => bytes.len(),
-            Piece::Value(_) | Piece::Inside(_) => 0,
+            Piece::Value(_) | Piece::Inside(_) | Piece::InText(_) => 0,
         };
         self.pieces.iter().map(plain).sum()
     }
+}
+
+/// What stands in the quotes of a text; `None`: it is none.
+fn unquoted(value: &str) -> Option<&str> {
+    value.strip_prefix('"')?.strip_suffix('"')
 }
 
 impl fmt::Debug for Script {
@@ -213,6 +227,7 @@ impl fmt::Debug for Piece {
             Self::Plain(bytes) => write!(f, "Plain({} bytes)", bytes.len()),
             Self::Value(pointer) => write!(f, "Value({pointer})"),
             Self::Inside(pointer) => write!(f, "Inside({pointer})"),
+            Self::InText(pointer) => write!(f, "InText({pointer})"),
         }
     }
 }
@@ -243,6 +258,11 @@ mod tests {
         let sent = |message: &str| inside.to(message.as_bytes()).unwrap().bytes;
         assert_eq!(sent("{\"id\":\"a\\\"b\"}"), b"{\"id\":\"x-a\\\"b\"}");
         assert_eq!(sent("{\"id\":7}"), b"{\"id\":\"x-7\"}");
+        let text = answer(vec![plain("{\"id\":\"x-"), Piece::InText(at("/id")), plain("\"}")]);
+        let sent = |message: &str| text.to(message.as_bytes()).unwrap().bytes;
+        assert_eq!(sent("{\"id\":\"a\\\"b\"}"), b"{\"id\":\"x-a\\\"b\"}");
+        assert_eq!(sent("{\"id\":7}"), b"{\"id\":\"x-7\"}");
+        assert_eq!(sent("{\"id\":{\"a\":\"b\"}}"), b"{\"id\":\"x-{\\\"a\\\":\\\"b\\\"}\"}");
     }
 
     #[test]

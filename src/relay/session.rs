@@ -265,14 +265,17 @@ impl<S: Socket> Relay<S> {
         let forward = reply.forward;
         if let Some(answer) = reply.answer.to(message.payload) {
             self.say(key, id, &answer);
-        } else if !std::mem::replace(&mut session.is_failed_reply_told, true) {
+            return forward;
+        }
+        if !std::mem::replace(&mut session.is_failed_reply_told, true) {
             let (name, number) = (self.sources[id.0].label(), number + 1);
             log::warn!(
                 "source {name}: item {number} of reply_to sends nothing: what its ${{match:…}} \
-                 names is not in the message, or too large"
+                 names is not in the message, or too large; clients get the message"
             );
         }
-        forward
+        // What is not answered was meant for somebody else.
+        true
     }
 
     /// Goes on with the script if a message is what was waited for; says whether it is.
