@@ -87,9 +87,13 @@ impl Entrance {
         let mut patterns = Vec::new();
         for pair in query.split('&') {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            // Browsers write a blank as a plus where they make a query.
+            if key == "match" {
+                patterns.push(pattern(&percent_decoded(&value.replace('+', " ")))?);
+                continue;
+            }
             let value = percent_decoded(value);
             match key {
-                "match" => patterns.push(pattern(&value)?),
                 "since" => self.since = Some(number("since", &value)?),
                 "seq" if switch("seq", &value)? => self.number_messages()?,
                 "notices" => self.wants_notices = switch("notices", &value)?,
@@ -219,6 +223,7 @@ mod tests {
         assert_eq!(filter("/a?match=BTC&match=contains:/x"), "\"BTC\" and \"/x\"");
         assert_eq!(filter("/a?match=%2Fs%3DBTC%2CETH"), "/s=BTC,ETH");
         assert_eq!(filter("/a?match=/a/b=1"), "/a/b=1");
+        assert_eq!(filter("/a?match=%2Fs%3Da+b%2Bc"), "/s=a b+c");
     }
 
     #[test]

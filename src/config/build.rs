@@ -685,6 +685,8 @@ performance: {max_clients: 7}
         let reserved =
             "{sources: [{name: rebroadcast, url: 'ws://h'}], rebroadcast: {websocket: {}}}";
         assert!(problem(reserved).contains("names the channel of all sources"));
+        let stream = "{listen: '127.0.0.1:1', sources: [{name: sse, url: 'ws://h'}]}";
+        assert!(problem(stream).contains("/sse asks for a stream"));
     }
 
     #[test]

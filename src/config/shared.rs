@@ -20,6 +20,11 @@ impl Builder<'_> {
                 );
                 self.problems.add(path.clone(), message);
             }
+            if matches!(&*channel.name, "sse" | "ndjson") {
+                let message =
+                    format!("/{} asks for a stream: give that source another name", channel.name);
+                self.problems.add(path.clone(), message);
+            }
         }
         let Some((host, port)) = input.address else { return };
         let door = Door {

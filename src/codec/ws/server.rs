@@ -191,7 +191,13 @@ fn with_request<T>(
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = Request::new(&mut headers);
     match request.parse(head) {
-        Ok(Status::Complete(_)) => look(&request),
+        Ok(Status::Complete(_)) => {
+            let is_host = |header: &&Header<'_>| header.name.eq_ignore_ascii_case("Host");
+            if request.headers.iter().filter(is_host).count() > 1 {
+                return Err((400, "more than one Host header".into()));
+            }
+            look(&request)
+        }
         Ok(Status::Partial) | Err(_) => Err((400, "not an HTTP request".into())),
     }
 }
@@ -468,6 +474,13 @@ mod tests {
         let (_, page) = answered(&Policy::default(), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
         assert!(page.starts_with("HTTP/1.1 426 Upgrade Required\r\n"));
         assert!(page.contains("This is a Veylor endpoint"));
+    }
+
+    #[test]
+    fn request_for_two_hosts_is_for_none() {
+        let two = REQUEST.replace("Host:", "Host: other\r\nHost:");
+        let (_, answer) = answered(&Policy::default(), two.as_bytes());
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     }
 
     #[test]
