@@ -260,7 +260,9 @@ impl<S: Socket> Relay<S> {
         let feed = &mut self.feeds[n];
         let clock = feed.clock(now);
         feed.dedup.expire(clock);
-        if in_play > 1 || feed.strategy == Strategy::Race {
+        // Who has a key knows what a service repeats on the next connection, too.
+        let has_key = feed.rule.key.is_some();
+        if in_play > 1 || feed.strategy == Strategy::Race || has_key {
             feed.noting_until = Some(clock + MAX_SKEW);
         } else if feed.noting_until.is_some_and(|until| until <= clock) {
             feed.noting_until = None;
@@ -368,6 +370,8 @@ impl<S: Socket> Relay<S> {
         for leg in 0..self.feeds[n].legs.len() {
             let id = self.feeds[n].legs[leg].source;
             match (wanted.has(leg), self.sources[id.0].state) {
+                // Its connection before is still being seen off; another turn follows.
+                (true, State::Idle) if self.sources[id.0].leaving.is_some() => {}
                 (true, State::Idle) => match self.feeds[n].legs[leg].not_before.take() {
                     Some(until) if until > now => {
                         self.sources[id.0].enter(State::Waiting(until), now);

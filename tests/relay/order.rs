@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use veylor::codec::pattern::Pattern;
+use veylor::codec::pattern::{Pattern, Pointer};
 use veylor::relay::feed::JOIN_WAIT;
 use veylor::relay::reload::Layout;
 use veylor::relay::script::{Payload, Script, Step, Wait};
@@ -145,4 +145,35 @@ fn message_that_waits_for_other_legs_is_not_lost_when_its_leg_is_taken_away() {
     });
     bring(&mut world, &[A], 2..4);
     has_all(&mut world, client, 4);
+}
+
+#[test]
+fn what_a_service_repeats_after_a_failover_is_known_by_its_key() {
+    let legs = legs(Strategy::Failover, &[0, 1]).into_iter().map(|mut leg| {
+        leg.leg.as_mut().unwrap().dedup.key = Pointer::parse("/id");
+        leg
+    });
+    let mut world = world_of(legs.collect(), channel());
+    let [client] = world.clients();
+    let messages: Vec<_> = (0..8).map(|id| format!("{{\"id\":{id}}}")).collect();
+    world.sends(A, &messages[..5]);
+    world.unreachable = vec![A];
+    world.lose(A);
+    world.sends(B, &messages[2..]);
+    assert_eq!(world.received(client), messages);
+}
+
+#[test]
+fn leg_is_dialled_again_when_its_connection_before_is_gone() {
+    let mut world = world(Strategy::Failover, &[0, 1]);
+    world.unreachable = vec![A];
+    world.lose(A);
+    assert!(world.is_open(B));
+    world.unreachable.clear();
+    world.pass(20 * SECOND);
+    assert!(world.is_open(A) && !world.is_open(B), "the second is let go");
+    world.unreachable = vec![A];
+    world.lose(A);
+    world.pass(5 * SECOND);
+    assert!(world.is_open(B), "and wanted again while it is seen off");
 }
