@@ -324,6 +324,7 @@ impl Channel {
         // last that it has got lacks none. What began a connection may be the latest of its key still.
         owed.sort_unstable_by_key(|kept| kept.number());
         owed.dedup_by_key(|kept| kept.number());
+        conn.tally.greeting = owed.len() as u64;
         for kept in owed {
             let (message, number) = (kept.message(), kept.number());
             conn.outbox.write(|bytes| view.wire.encode(message, number, bytes));

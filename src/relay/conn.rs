@@ -180,6 +180,9 @@ pub(super) struct Patience {
 pub(super) struct Tally {
     /// Messages of its view before the first that was meant for it.
     pub(super) first_count: u64,
+    /// Messages from before that one that it is owed, and that it has got.
+    pub(super) greeting: u64,
+    pub(super) greeted: u64,
     pub(super) sent_bytes: u64,
     pub(super) received_messages: u64,
     pub(super) dropped_messages: u64,
@@ -365,6 +368,9 @@ impl<S: Socket> Conn<S> {
         let of_frame = written.min(begun);
         let of_outbox = (written - of_frame).min(self.outbox.len());
         self.outbox.consume(of_outbox);
+        if self.outbox.is_empty() {
+            self.tally.greeted += std::mem::take(&mut self.tally.greeting);
+        }
         self.cursor = self.cursor.advanced(written - of_outbox);
     }
 
@@ -397,7 +403,7 @@ impl<S: Socket> Conn<S> {
     /// The messages it has got whole.
     pub(super) fn sent_messages(&self, backlog: &Backlog) -> u64 {
         let passed = backlog.count_before(self.cursor).saturating_sub(self.tally.first_count);
-        passed.saturating_sub(self.tally.dropped_messages)
+        self.tally.greeted + passed.saturating_sub(self.tally.dropped_messages)
     }
 
     /// Whether it has everything the channel has.

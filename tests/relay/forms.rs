@@ -342,6 +342,9 @@ fn new_client_gets_the_latest_of_each_key() {
     world.source_sends(["live"]);
     assert_eq!(world.received(late), [sent[1], sent[2], "live"]);
     assert_eq!(world.received(part), [sent[1]]);
+    let counted: Vec<_> =
+        world.relay.client_stats(world.now).iter().map(|client| client.sent_messages).collect();
+    assert_eq!(counted, [3, 1], "they count as sent");
 }
 
 #[test]
