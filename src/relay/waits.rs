@@ -57,6 +57,10 @@ impl<S: Socket> Relay<S> {
     /// Whether a peer does not read what it is answered.
     fn waits_for_itself(&mut self, key: Key) -> bool {
         let Some(conn) = self.conns.get(key) else { return true };
+        // Who takes no more is heard to its end, which must be noticed.
+        if conn.broken.is_some() {
+            return false;
+        }
         let owed = conn.outbox.len();
         let waits = owed > 0 && owed > self.max_own_bytes(conn.role);
         if let Some(conn) = self.conns.get_mut(key).filter(|_| waits) {
@@ -68,7 +72,6 @@ impl<S: Socket> Relay<S> {
     /// Whether a client has sent as much as it may for now. It is read on when its time has come.
     fn waits_for_time(&mut self, key: Key, now: Instant) -> bool {
         let Some(conn) = self.conns.get_mut(key) else { return true };
-        // Who takes no more is heard to its end, which must be noticed.
         if conn.broken.is_some() {
             return false;
         }
@@ -93,6 +96,9 @@ impl<S: Socket> Relay<S> {
         let congested = settings.sources.iter().copied().find(is_meant);
         let Some(source) = congested.filter(|_| !settings.read_only) else { return false };
         let Some(conn) = self.conns.get_mut(key) else { return true };
+        if conn.broken.is_some() {
+            return false;
+        }
         if conn.wait.replace(Wait::Source) != Some(Wait::Source) {
             self.sources[source.0].waiting.push(key);
         }
