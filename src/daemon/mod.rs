@@ -66,6 +66,9 @@ use crate::relay::{Command, Outcome, Peer, Relay};
 /// A turn that passed so much on does not linger: its batch is large enough.
 const BATCH_BYTES: usize = 16 * 1024;
 
+/// Microseconds of 2020: a clock that says less was never set.
+const CLOCK_IS_SET: u64 = 50 * 365 * 24 * 3600 * 1_000_000;
+
 /// Those who watch get a snapshot this often.
 const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -121,7 +124,7 @@ impl Daemon {
         let listening = Listening::open(&settings, &mut passed, poller.registry())?;
         let sources = settings.sources.iter().map(|source| source.relay.clone()).collect();
         let mut relay = Relay::new(settings.channels.clone(), sources, fastrand::u64(..));
-        relay.number_from(wall_clock(), clock());
+        relay.number_from(first_number(), clock());
         let budgets = Budgets::open(settings.state_file.clone(), mailbox.post(), clock());
         let dialing = Dialing::new(settings.sources.clone(), budgets, mailbox.post());
         passed.dismiss();
@@ -467,6 +470,15 @@ fn apart(accepted: Accepted) -> (Stream, Peer) {
 }
 
 /// Microseconds since the epoch.
+/// Where numbers begin. A clock that nobody has set begins at the same time in each life: then they
+/// begin anywhere, so that a number of another life is not taken for one of this.
+fn first_number() -> u64 {
+    match wall_clock() {
+        unset @ ..CLOCK_IS_SET => unset + fastrand::u64(..CLOCK_IS_SET / 2),
+        set => set,
+    }
+}
+
 fn wall_clock() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or_default()
