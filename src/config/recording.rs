@@ -37,7 +37,7 @@ pub struct Record {
     pub path: PathBuf,
     /// Bytes of a file before another is begun; 0: it grows without a limit.
     pub rotate_bytes: u64,
-    /// Files that are kept besides that one; the oldest makes room for others.
+    /// Files that are kept besides that one, at least 1; the oldest makes room for others.
     pub kept_files: u32,
     /// Messages that are recorded before the relay ends; `None`: all that come.
     pub messages: Option<u64>,
@@ -89,6 +89,17 @@ impl Record {
     /// Everything into a file that grows without a limit.
     pub fn endless(path: PathBuf) -> Self {
         Self { path, rotate_bytes: 0, kept_files: KEPT_FILES, messages: None }
+    }
+
+    /// Where the older files are kept: `trades.1.vrec` for `trades.vrec`.
+    pub fn aside(&self, number: u32) -> PathBuf {
+        let mut name = self.path.file_stem().unwrap_or_default().to_owned();
+        name.push(format!(".{number}"));
+        if let Some(extension) = self.path.extension() {
+            name.push(".");
+            name.push(extension);
+        }
+        self.path.with_file_name(name)
     }
 }
 

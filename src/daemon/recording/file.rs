@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use super::reader::{ReadError, Reader};
@@ -106,12 +106,11 @@ impl RecordingFile {
 
     /// Puts this file aside and begins another.
     fn rotate(&mut self) -> io::Result<()> {
-        let path = &self.settings.path;
-        let kept = self.settings.kept_files.max(1);
-        for number in (1..kept).rev() {
-            rename(&aside(path, number), &aside(path, number + 1))?;
+        let Record { path, kept_files, .. } = &self.settings;
+        for number in (1..*kept_files).rev() {
+            rename(&self.settings.aside(number), &self.settings.aside(number + 1))?;
         }
-        rename(path, &aside(path, 1))?;
+        rename(path, &self.settings.aside(1))?;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).mode(FILE_MODE);
         let file = options.open(path)?;
@@ -133,17 +132,6 @@ impl RecordingFile {
     pub(super) fn adopt(&mut self, settings: Record) {
         self.settings = settings;
     }
-}
-
-/// `trades.1.vrec` for `trades.vrec`.
-pub(super) fn aside(path: &Path, number: u32) -> PathBuf {
-    let mut name = path.file_stem().unwrap_or_default().to_owned();
-    name.push(format!(".{number}"));
-    if let Some(extension) = path.extension() {
-        name.push(".");
-        name.push(extension);
-    }
-    path.with_file_name(name)
 }
 
 /// A file that may not be there.
