@@ -10,7 +10,7 @@ use super::input::{
 use super::performance::{Performance, check_byte_rate};
 use super::plan::rounded_size;
 use super::problem::{KeyPath, Problems};
-use super::recording;
+use super::recording::{self, Record};
 use super::settings::{Endpoint, EndpointTls, Guests, Log, Settings, Source};
 use super::shared::overlap;
 use super::target;
@@ -48,12 +48,16 @@ pub(super) fn build(input: Input, problems: &mut Problems) -> Settings {
         coalesce: performance.coalesce,
         warnings: Vec::new(),
     };
-    let (listening, unset_hosts) = (Vec::new(), Vec::new());
-    let is_shared = false;
-    let mut builder =
-        Builder { performance, settings, listening, unset_hosts, is_shared, problems };
+    let mut builder = Builder {
+        performance,
+        settings,
+        listening: Vec::new(),
+        recordings: Vec::new(),
+        unset_hosts: Vec::new(),
+        is_shared: input.listen.is_some(),
+        problems,
+    };
     let rebroadcasts = input.rebroadcast.is_enabled();
-    builder.is_shared = input.listen.is_some();
     builder.sources(input.sources, rebroadcasts);
     if rebroadcasts {
         builder.rebroadcast(input.rebroadcast);
@@ -81,6 +85,8 @@ pub(super) struct Builder<'a> {
     pub(super) settings: Settings,
     /// Addresses so far, and the keys they come from.
     listening: Vec<(KeyPath, Address)>,
+    /// Recordings so far, and the keys of their paths.
+    pub(super) recordings: Vec<(KeyPath, Record)>,
     /// The keys of hosts that are not set.
     pub(super) unset_hosts: Vec<KeyPath>,
     /// Whether all channels have an endpoint together.

@@ -1,6 +1,7 @@
 //! What a configuration says of recordings: those that are made, and those that are sources.
 
-use std::path::{Path, PathBuf};
+use std::collections::HashSet;
+use std::path::{self, Path, PathBuf};
 
 use super::build::Builder;
 use super::input::{SourceInput, path};
@@ -100,6 +101,12 @@ impl Record {
             name.push(extension);
         }
         self.path.with_file_name(name)
+    }
+
+    /// All files that it may write or rename.
+    fn files(&self) -> impl Iterator<Item = PathBuf> {
+        let older = (1..=self.kept_files).map(|number| self.aside(number));
+        std::iter::once(self.path.clone()).chain(older)
     }
 }
 
@@ -255,11 +262,8 @@ impl Builder<'_> {
             }
             return None;
         };
-        let is_taken = |source: &Source| source.record.as_ref().is_some_and(|r| r.path == path);
         let plays = |url: &Template| recording(url).ok().flatten().as_ref() == Some(&path);
-        if self.settings.sources.iter().any(is_taken) {
-            self.problems.add(key.key("path"), "another source is recorded there already");
-        } else if input.url.as_ref().is_some_and(plays) {
+        if input.url.as_ref().is_some_and(plays) {
             self.problems.add(key.key("path"), "is what the source plays: name another file");
         }
         let rotate = record.rotate.unwrap_or(RotateInput { size: None, keep: None });
@@ -269,7 +273,40 @@ impl Builder<'_> {
             self.problems.add(key.key("rotate").key("size"), message);
         }
         let kept_files = rotate.keep.map_or(KEPT_FILES, |n| u32::try_from(n).unwrap_or(KEPT_FILES));
-        Some(Record { path, rotate_bytes, kept_files, messages: None })
+        let record = Record { path, rotate_bytes, kept_files, messages: None };
+        self.check_files(key.key("path"), &record);
+        Some(record)
+    }
+
+    /// Refuses a recording that would rename or remove the files of another one.
+    fn check_files(&mut self, key: KeyPath, record: &Record) {
+        for (other_key, other) in &self.recordings {
+            let taken: HashSet<PathBuf> = other.files().map(|file| place(&file)).collect();
+            let Some(file) = record.files().find(|file| taken.contains(&place(file))) else {
+                continue;
+            };
+            let message = if place(&record.path) == place(&other.path) {
+                format!("another source is recorded there already ({other_key}): name another file")
+            } else {
+                format!(
+                    "{} is a name that {other_key} needs, too, since older files are kept as .1, \
+                     .2 and so on: name another file",
+                    file.display()
+                )
+            };
+            self.problems.add(key.clone(), message);
+        }
+        self.recordings.push((key, record.clone()));
+    }
+}
+
+/// A path by which a file is known, however it is written. Links of its folder are followed.
+fn place(file: &Path) -> PathBuf {
+    let file = path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let folder = file.parent().and_then(|folder| folder.canonicalize().ok());
+    match (folder, file.file_name()) {
+        (Some(folder), Some(name)) => folder.join(name),
+        (None, _) | (_, None) => file,
     }
 }
 
@@ -369,5 +406,38 @@ mod tests {
             "sources: [{url: 'ws://a', record: {path: x}}, {url: 'ws://b', record: {path: x}}]";
         let told = parse(two).unwrap_err().to_string();
         assert!(told.contains("sources[1].record.path: another source is recorded"), "{told}");
+        assert!(told.contains("(sources[0].record.path): name another file"), "{told}");
+    }
+
+    /// What is told of two sources that are recorded in such a way.
+    fn told_of_two(one: &str, other: &str) -> String {
+        let text = format!(
+            "sources: [{{url: 'ws://a', record: {one}}}, {{url: 'ws://b', record: {other}}}]"
+        );
+        parse(&text).map_or_else(|error| error.to_string(), |_| String::new())
+    }
+
+    #[test]
+    fn recording_in_an_older_file_of_another_is_refused() {
+        let kept = "{path: x.vrec, rotate: {keep: 2}}";
+        for (one, other) in
+            [(kept, "{path: x.2.vrec}"), ("{path: x.2.vrec}", kept), (kept, "{path: ./x.1.vrec}")]
+        {
+            let told = told_of_two(one, other);
+            assert!(told.contains("sources[1].record.path: "), "{told}");
+            assert!(told.contains("vrec is a name that sources[0].record.path needs, too"));
+            assert!(told.ends_with(": name another file"), "{told}");
+        }
+        assert_eq!(told_of_two(kept, "{path: x.3.vrec}"), "");
+        assert_eq!(told_of_two(kept, "{path: other/x.1.vrec}"), "");
+        // One that is not rotated is put aside, too, if it is corrupt.
+        let endless = "{path: x, rotate: {size: 0}}";
+        assert!(told_of_two(endless, "{path: x.5}").contains("x.5 is a name that"));
+    }
+
+    #[test]
+    fn the_same_file_is_known_however_it_is_written() {
+        assert!(told_of_two("{path: x}", "{path: ./x}").contains("recorded there already"));
+        assert!(told_of_two("{path: src/../x}", "{path: x}").contains("recorded there already"));
     }
 }
