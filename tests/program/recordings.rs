@@ -1,6 +1,6 @@
 //! Recordings: made, and played.
 
-use std::fs;
+use std::fs::{self, TryLockError};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -245,6 +245,9 @@ fn full_disk_stops_the_recording_and_never_the_relay() {
     world.passes(&many);
     world.program.wait_for("source feed: cannot record in ");
     world.passes(&[Message::text("not written")]);
+    // The file is kept, and stays this program's.
+    let file = fs::File::open(world.folder.join("feed.vrec")).unwrap();
+    assert!(matches!(file.try_lock(), Err(TryLockError::WouldBlock)));
     let process = Pid::from_raw(world.program.id().cast_signed()).unwrap();
     let unlimited = Rlimit { current: None, maximum: None };
     prlimit(Some(process), Resource::Fsize, unlimited).unwrap();

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -99,9 +99,19 @@ impl RecordingFile {
         let written = usize::try_from(length.saturating_sub(self.size)).unwrap_or(0);
         let whole = whole_records(records, written);
         self.size += whole as u64;
-        // Where that fails, it is done when the file is taken up again.
-        let _ = self.file.set_len(self.size).and_then(|()| self.file.seek(SeekFrom::End(0)));
+        // Where that fails, it is done when the file is opened again.
+        let _ = self.file.set_len(self.size);
         whole
+    }
+
+    /// Goes on after a write that has failed. `false`: it must be opened again, since it is torn, or
+    /// another file has its place.
+    pub(super) fn take_up(&mut self) -> bool {
+        let (own, found) = (self.file.metadata(), fs::metadata(&self.settings.path));
+        let (Ok(own), Ok(found)) = (own, found) else { return false };
+        let is_same = (own.dev(), own.ino()) == (found.dev(), found.ino());
+        let is_whole = own.len() == self.size;
+        is_same && is_whole && self.file.seek(SeekFrom::Start(self.size)).is_ok()
     }
 
     /// Puts this file aside and begins another.
@@ -191,5 +201,50 @@ fn first_record(records: &[u8]) -> usize {
     match record(records, usize::MAX) {
         Ok(Found::Record(record)) => record.size,
         Ok(Found::Part(_)) | Err(_) => records.len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::recording::{Happening, push};
+    use crate::codec::{Kind, Message};
+
+    fn message(payload: &[u8]) -> Vec<u8> {
+        let mut records = Vec::new();
+        let message = Message { kind: Kind::Binary, payload };
+        push(1, Happening::Message(message), &mut records);
+        records
+    }
+
+    fn opened(path: &Path) -> RecordingFile {
+        RecordingFile::open(&Record::endless(path.to_owned()), "feed").unwrap()
+    }
+
+    #[test]
+    fn file_is_taken_up_only_as_it_was_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.vrec");
+        let mut file = opened(&path);
+        file.append(&message(b"one")).unwrap();
+        assert!(file.take_up());
+        file.append(&message(b"two")).unwrap();
+        assert_eq!(
+            fs::read(&path).unwrap(),
+            [&BEGINNING[..], &message(b"one"), &message(b"two")].concat()
+        );
+
+        // A tail that could not be cut off.
+        (&file.file).write_all(b"torn").unwrap();
+        assert!(!file.take_up());
+        drop(file);
+        let mut file = opened(&path);
+        assert!(file.take_up());
+        // Somebody makes room.
+        fs::remove_file(&path).unwrap();
+        assert!(!file.take_up());
+        drop(file);
+        drop(opened(&path));
+        assert_eq!(fs::read(&path).unwrap(), BEGINNING);
     }
 }

@@ -1,5 +1,6 @@
 //! The thread that writes one recording.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -32,8 +33,10 @@ pub(super) struct Writer {
     name: String,
     settings: Record,
     meter: Arc<Meter>,
-    /// `None`: it is tried again at an instant.
-    file: Result<RecordingFile, Instant>,
+    /// Kept also while it cannot be written.
+    file: Option<RecordingFile>,
+    /// When it is tried again, if it cannot be opened or written.
+    retry_at: Option<Instant>,
     gathered: Records,
     /// When that is written at the latest.
     write_at: Instant,
@@ -45,8 +48,16 @@ impl Writer {
     /// A recording whose file is not open yet.
     pub(super) fn new(name: String, settings: Record, meter: Arc<Meter>) -> Self {
         let now = clock();
-        let gathered = Records::default();
-        Self { name, settings, meter, file: Err(now), gathered, write_at: now, told: None }
+        Self {
+            name,
+            settings,
+            meter,
+            file: None,
+            retry_at: Some(now),
+            gathered: Records::default(),
+            write_at: now,
+            told: None,
+        }
     }
 
     /// Writes until nobody sends letters any more. Blocks: runs on a thread of its own.
@@ -69,42 +80,50 @@ impl Writer {
     }
 
     fn receive(&self, letters: &Receiver<Letter>) -> Result<Letter, RecvTimeoutError> {
-        let wake_at = match &self.file {
-            Ok(_) if self.gathered.bytes.is_empty() => {
+        let wake_at = match self.retry_at {
+            None if self.gathered.bytes.is_empty() => {
                 return letters.recv().map_err(|_| RecvTimeoutError::Disconnected);
             }
-            Ok(_) => self.write_at,
-            Err(retry_at) => *retry_at,
+            None => self.write_at,
+            Some(retry_at) => retry_at,
         };
         letters.recv_timeout(wake_at.saturating_duration_since(clock()))
     }
 
     fn adopt(&mut self, settings: Record) {
-        if let Ok(file) = &mut self.file {
+        if let Some(file) = &mut self.file {
             file.adopt(settings.clone());
         }
         self.settings = settings;
     }
 
     fn open_again(&mut self, now: Instant) {
-        if !self.file.as_ref().is_err_and(|retry_at| *retry_at <= now) {
+        if self.retry_at.is_none_or(|retry_at| retry_at > now) {
             return;
         }
-        match RecordingFile::open(&self.settings, &self.name) {
-            Ok(file) => {
-                self.file = Ok(file);
-                if self.told.is_none() {
-                    log::info!("source {}: recorded in {}", self.name, self.path());
-                }
-                self.meter.is_stopped.store(false, Ordering::Release);
-            }
-            Err(error) => self.stop(&error.to_string(), now),
+        if let Err(error) = self.take_up() {
+            return self.stop(&error.to_string(), now);
         }
+        self.retry_at = None;
+        if self.told.is_none() {
+            log::info!("source {}: recorded in {}", self.name, self.path());
+        }
+        self.meter.is_stopped.store(false, Ordering::Release);
+    }
+
+    /// Goes on with the file as it was left, or opens it, which takes a look at all that is in it.
+    fn take_up(&mut self) -> io::Result<()> {
+        if !self.file.as_mut().is_some_and(RecordingFile::take_up) {
+            // Its lock is given back before it is asked for again.
+            self.file = None;
+            self.file = Some(RecordingFile::open(&self.settings, &self.name)?);
+        }
+        Ok(())
     }
 
     fn gather(&mut self, records: Records) {
         self.meter.unwritten_bytes.fetch_sub(LETTER_BYTES, Ordering::AcqRel);
-        if self.file.is_err() {
+        if self.retry_at.is_some() {
             self.throw_away(&records.bytes);
             return;
         }
@@ -120,7 +139,8 @@ impl Writer {
 
     fn write(&mut self, now: Instant) {
         let records = std::mem::take(&mut self.gathered);
-        let Ok(file) = &mut self.file else { return self.throw_away(&records.bytes) };
+        let file = self.file.as_mut().filter(|_| self.retry_at.is_none());
+        let Some(file) = file else { return self.throw_away(&records.bytes) };
         if records.bytes.is_empty() {
             return;
         }
@@ -166,10 +186,10 @@ impl Writer {
         meter.unwritten_bytes.fetch_sub(records.len(), Ordering::AcqRel);
     }
 
-    /// Gives the file up for a while.
+    /// Writes nothing for a while.
     fn stop(&mut self, why: &str, now: Instant) {
         self.meter.is_stopped.store(true, Ordering::Release);
-        self.file = Err(now + RETRY);
+        self.retry_at = Some(now + RETRY);
         if self.told.as_deref() != Some(why) {
             let seconds = RETRY.as_secs();
             log::error!(
