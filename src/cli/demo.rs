@@ -55,7 +55,7 @@ pub(super) fn demo(args: &Args, logging: Logging) -> Result<(), Failure> {
         .spawn(move || serve(&feed))
         .map_err(refused)?;
     let _ = write!(io::stdout(), "{}", invitation(port, &unix.display().to_string()));
-    run::tell_and_run(signals, daemon)
+    run::tell_and_run(signals, daemon).map(drop)
 }
 
 /// The settings of the demo: a quick redial, since the feed is near.

@@ -119,6 +119,9 @@ enum Failure {
     System(String, io::Error),
     /// All sources have given up; the log has said so.
     NothingToRelay,
+    /// So many messages are missing in a recording; the log has said why.
+    #[cfg_attr(not(feature = "recording"), expect(dead_code, reason = "nothing is recorded"))]
+    NotRecorded(u64),
     /// A running relay says no.
     #[cfg_attr(
         not(any(feature = "control", feature = "tui")),
@@ -160,7 +163,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Relay(args)) => {
             let settings = relay::settings(&args)?;
             let logging = logging(&settings.log, manner)?;
-            run::run(settings, logging)
+            run::run(settings, logging).map(drop)
         }
         #[cfg(feature = "recording")]
         Some(Command::Record(args)) => {
@@ -172,7 +175,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Replay(args)) => {
             let settings = replay::settings(&args)?;
             let logging = logging(&settings.log, manner)?;
-            run::run(settings, logging)
+            run::run(settings, logging).map(drop)
         }
         #[cfg(feature = "tui")]
         Some(Command::Top(args)) => top::top(&args),
@@ -198,7 +201,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
                 return run::run_with_ui(settings, logging);
             }
             let logging = logging(&settings.log, manner)?;
-            run::run(settings, logging)
+            run::run(settings, logging).map(drop)
         }
     }
 }
@@ -225,6 +228,7 @@ impl Failure {
             )
             | Self::System(..)
             | Self::NothingToRelay
+            | Self::NotRecorded(_)
             | Self::Refused(_) => 1,
             Self::Usage(_) | Self::Config(_) => 2,
             Self::Daemon(daemon::Error::Bind(_)) => 3,
@@ -241,6 +245,8 @@ impl fmt::Display for Failure {
             Self::Daemon(error) => write!(f, "veylor: {error}"),
             Self::System(what, error) => write!(f, "veylor: {what}: {error}"),
             Self::NothingToRelay => f.write_str("veylor: ended, every source has given up"),
+            Self::NotRecorded(1) => f.write_str("veylor: 1 message was not recorded"),
+            Self::NotRecorded(count) => write!(f, "veylor: {count} messages were not recorded"),
         }
     }
 }

@@ -66,7 +66,7 @@ pub(super) fn settings(args: &Args) -> Result<Settings, Failure> {
 }
 
 /// Records until it is told to stop. A file that cannot be recorded in is told before anything is
-/// dialled.
+/// dialled, and messages that are missing in it at the end.
 pub(super) fn record(settings: Settings, logging: Logging) -> Result<(), Failure> {
     for source in &settings.sources {
         let Some(record) = &source.record else { continue };
@@ -74,7 +74,10 @@ pub(super) fn record(settings: Settings, logging: Logging) -> Result<(), Failure
             |error| Failure::System(format!("cannot record in {}", record.path.display()), error);
         try_out(record, &source.relay.name).map_err(refused)?;
     }
-    run::run(settings, logging)
+    match run::run(settings, logging)? {
+        0 => Ok(()),
+        missing => Err(Failure::NotRecorded(missing)),
+    }
 }
 
 /// A text in which nothing is filled in.

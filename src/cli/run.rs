@@ -13,8 +13,8 @@ use crate::relay::Outcome;
 /// Descriptors that are not clients: sources, listeners, visitors, log, poller.
 const OTHER_DESCRIPTORS: u64 = 128;
 
-/// Runs a relay in this thread.
-pub(super) fn run(settings: Settings, logging: Logging) -> Result<(), Failure> {
+/// Runs a relay in this thread. How many messages are missing in its recordings.
+pub(super) fn run(settings: Settings, logging: Logging) -> Result<u64, Failure> {
     let signals = catch_signals()?;
     tell_and_run(signals, opened(settings, logging)?)
 }
@@ -52,13 +52,15 @@ fn cannot_watch(error: io::Error) -> Failure {
     Failure::System("cannot watch for signals".to_owned(), error)
 }
 
-/// Runs a relay whose addresses have been told already.
-pub(super) fn tell_and_run(signals: Caught, daemon: Daemon) -> Result<(), Failure> {
+/// Runs a relay whose addresses have been told already. How many messages are missing in its
+/// recordings.
+pub(super) fn tell_and_run(signals: Caught, daemon: Daemon) -> Result<u64, Failure> {
     signals.tell(daemon.post()).map_err(cannot_watch)?;
-    match daemon.run().map_err(Failure::Daemon)? {
+    let ended = daemon.run().map_err(Failure::Daemon)?;
+    match ended.outcome {
         Outcome::Asked | Outcome::Played => {
             log::info!("ended");
-            Ok(())
+            Ok(ended.unrecorded_messages)
         }
         Outcome::AllSourcesGaveUp => Err(Failure::NothingToRelay),
     }

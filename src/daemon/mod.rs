@@ -96,6 +96,15 @@ pub struct Daemon {
     next_snapshot: Option<Instant>,
 }
 
+/// How a relay has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Why.
+    pub outcome: Outcome,
+    /// Messages of recorded sources that are in no file.
+    pub unrecorded_messages: u64,
+}
+
 /// What other threads tell the loop.
 #[derive(Debug)]
 pub enum Letter {
@@ -180,7 +189,7 @@ impl Daemon {
     }
 
     /// Relays until it is told to stop, or nothing is left to relay.
-    pub fn run(mut self) -> Result<Outcome, Error> {
+    pub fn run(mut self) -> Result<Ended, Error> {
         let mut now = clock();
         let sources = (0..).map(SourceId).zip(self.settings.sources.iter().map(Some));
         self.recorders.reload(sources, &mut self.relay);
@@ -205,9 +214,10 @@ impl Daemon {
             self.notify.turn(now, || self.relay.census());
             now = self.end_turn(now);
         }
-        self.recorders.end(&mut self.relay);
+        let unrecorded_messages = self.recorders.end(&mut self.relay);
         self.relay.log_tallies();
-        Ok(self.relay.outcome().unwrap_or(Outcome::Asked))
+        let outcome = self.relay.outcome().unwrap_or(Outcome::Asked);
+        Ok(Ended { outcome, unrecorded_messages })
     }
 
     fn wake_at(&self, now: Instant) -> Option<Instant> {

@@ -230,18 +230,25 @@ fn file_that_cannot_be_written_stops_the_recording_and_never_the_relay() {
     assert_eq!((contents.messages.len(), contents.missing), (0, 506));
 }
 
+/// A program whose files are full soon. A limit of the process stands in for the disk's: 16 blocks of
+/// 512 bytes.
+fn limited(folder: &Folder) -> Command {
+    let mut command = Command::new("sh");
+    let program = env!("CARGO_BIN_EXE_veylor");
+    command.args(["-c", &format!("ulimit -S -f 16; exec '{program}' \"$@\""), "sh"]);
+    command.current_dir(folder.path());
+    command
+}
+
+/// More messages than such a file has room for.
+fn too_many() -> Vec<Message> {
+    (0..100).map(|n| Message::text(format!("{n:0500}"))).collect()
+}
+
 #[test]
 fn full_disk_stops_the_recording_and_never_the_relay() {
-    // A limit of the process stands in for the disk's: 16 blocks of 512 bytes.
-    let limited = |folder: &Folder| {
-        let mut command = Command::new("sh");
-        let program = env!("CARGO_BIN_EXE_veylor");
-        command.args(["-c", &format!("ulimit -S -f 16; exec '{program}'")]);
-        command.current_dir(folder.path());
-        command
-    };
     let mut world = Recorded::started(Folder::new(), "", limited);
-    let many: Vec<_> = (0..100).map(|n| Message::text(format!("{n:0500}"))).collect();
+    let many = too_many();
     world.passes(&many);
     world.program.wait_for("source feed: cannot record in ");
     world.passes(&[Message::text("not written")]);
@@ -262,6 +269,44 @@ fn full_disk_stops_the_recording_and_never_the_relay() {
     let written = contents.messages.iter().filter(of_many).count();
     assert!((1..16).contains(&written), "{written}");
     assert!(contents.missing > 100 - written as u64, "{}", contents.missing);
+}
+
+#[test]
+fn messages_that_a_full_disk_cost_are_told_at_the_end() {
+    let (folder, service) = (Folder::new(), Service::new());
+    let mut program = Program::start(limited(&folder).args(["record", &service.url(), "x.vrec"]));
+    let mut source = service.accept();
+    for message in too_many() {
+        source.send(message);
+    }
+    program.wait_for("cannot record in x.vrec (File too large");
+    source.send("not written");
+    source.send(Message::Ping(vec![1].into()));
+    while !matches!(source.socket.read().unwrap(), Message::Pong(_)) {}
+    program.signal(Signal::INT);
+    assert_eq!(program.exit_code(WAIT), 1);
+    let contents = contents(&folder.join("x.vrec"));
+    let (written, missing) = (contents.messages.len(), contents.missing);
+    assert_eq!(written as u64 + missing, 101, "there is room for the record of a gap");
+    program.wait_for(&format!("{written} messages recorded in x.vrec ("));
+    program.wait_for(&format!(", {missing} were not: File too large"));
+    program.wait_for(&format!("veylor: {missing} messages were not recorded"));
+}
+
+#[test]
+fn messages_that_a_full_disk_cost_are_told_when_a_reload_ends_the_recording() {
+    let mut world = Recorded::started(Folder::new(), "", limited);
+    world.passes(&too_many());
+    world.program.wait_for("source feed: cannot record in ");
+    world.passes(&[Message::text("not written")]);
+    let url = world.service.url();
+    world.folder.write("config.yaml", &(feed(&url, &world.port, "") + QUICK));
+    world.program.signal(Signal::HUP);
+    world.program.wait_for(" were not: File too large");
+    world.stop();
+    let contents = world.contents();
+    assert!(contents.missing > 0);
+    assert_eq!(contents.messages.len() as u64 + contents.missing, 102);
 }
 
 #[test]

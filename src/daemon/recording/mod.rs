@@ -58,6 +58,10 @@ struct Meter {
     /// Bytes that were handed over and not written yet, and [`LETTER_BYTES`] for each letter.
     unwritten_bytes: AtomicUsize,
     is_stopped: AtomicBool,
+    /// Messages that were handed over.
+    handed_messages: AtomicU64,
+    /// Messages that never were: they were left out. Known at the end.
+    left_out_messages: AtomicU64,
     messages: AtomicU64,
     bytes: AtomicU64,
     /// Messages that were handed over and thrown away.
@@ -155,15 +159,16 @@ impl Recorders {
         Some(recorder.meter.tally())
     }
 
-    /// Writes what is left, and waits for it.
-    pub(super) fn end(&mut self, relay: &mut Relay<Stream>) {
-        for recorder in self.running.drain(..) {
-            recorder.end(relay);
-        }
+    /// Writes what is left, and waits for it. How many messages of the sources that were recorded
+    /// until then are in no file.
+    pub(super) fn end(&mut self, relay: &mut Relay<Stream>) -> u64 {
+        let running = self.running.drain(..);
+        let meters: Vec<_> = running.map(|recorder| recorder.end(relay)).collect();
         self.ends = None;
         if self.ended.recv_timeout(END_WAIT) == Err(mpsc::RecvTimeoutError::Timeout) {
             log::error!("the end of a recording was not written within {END_WAIT:?}, it is lost");
         }
+        meters.iter().map(|meter| meter.unrecorded_messages()).sum()
     }
 }
 
@@ -190,15 +195,18 @@ impl Recorder {
         if !records.bytes.is_empty() {
             let bytes = records.bytes.len() + LETTER_BYTES;
             self.meter.unwritten_bytes.fetch_add(bytes, Ordering::AcqRel);
+            self.meter.handed_messages.fetch_add(records.messages, Ordering::Relaxed);
             // A thread that has ended has told why.
             let _ = self.letters.send(Letter::Records(records));
         }
     }
 
     /// The thread ends when it has written all.
-    fn end(self, relay: &mut Relay<Stream>) {
+    fn end(self, relay: &mut Relay<Stream>) -> Arc<Meter> {
         self.learn(relay);
+        self.meter.left_out_messages.store(relay.left_out(self.source), Ordering::Relaxed);
         self.hand_over(relay.end_records(self.source));
+        self.meter
     }
 }
 
@@ -209,6 +217,13 @@ impl Meter {
             bytes: self.bytes.load(Ordering::Relaxed),
             lost_messages: self.lost_messages.load(Ordering::Relaxed),
         }
+    }
+
+    /// Messages that came and are not in the file, at the end.
+    fn unrecorded_messages(&self) -> u64 {
+        let handed = self.handed_messages.load(Ordering::Relaxed);
+        let unwritten = handed.saturating_sub(self.messages.load(Ordering::Relaxed));
+        self.left_out_messages.load(Ordering::Relaxed) + unwritten
     }
 }
 

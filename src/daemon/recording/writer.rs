@@ -7,8 +7,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::file::RecordingFile;
-use super::{LETTER_BYTES, Meter, RETRY};
-use crate::codec::recording::messages_in;
+use super::{LETTER_BYTES, Meter, RETRY, unix_micros};
+use crate::codec::recording::{Happening, messages_in, push};
 use crate::config::plan::rounded_size;
 use crate::config::recording::Record;
 use crate::relay::record::Records;
@@ -40,8 +40,10 @@ pub(super) struct Writer {
     gathered: Records,
     /// When that is written at the latest.
     write_at: Instant,
-    /// What has gone wrong and was told.
-    told: Option<String>,
+    /// Whether the last attempt to open or write it has failed.
+    is_failing: bool,
+    /// What has gone wrong the last time, and was told.
+    failure: Option<String>,
 }
 
 impl Writer {
@@ -56,7 +58,8 @@ impl Writer {
             retry_at: Some(now),
             gathered: Records::default(),
             write_at: now,
-            told: None,
+            is_failing: false,
+            failure: None,
         }
     }
 
@@ -105,7 +108,7 @@ impl Writer {
             return self.stop(&error.to_string(), now);
         }
         self.retry_at = None;
-        if self.told.is_none() {
+        if !self.is_failing {
             log::info!("source {}: recorded in {}", self.name, self.path());
         }
         self.meter.is_stopped.store(false, Ordering::Release);
@@ -168,7 +171,7 @@ impl Writer {
     /// Says what is missing in the file, and that it can be written again, if it could not.
     fn tell_of_gap(&mut self, missed: u64) {
         let (name, path) = (&self.name, self.settings.path.display());
-        if self.told.take().is_some() {
+        if std::mem::take(&mut self.is_failing) {
             log::warn!("source {name}: recorded in {path} again, {missed} messages are missing");
         } else if missed > 0 {
             log::warn!(
@@ -190,7 +193,7 @@ impl Writer {
     fn stop(&mut self, why: &str, now: Instant) {
         self.meter.is_stopped.store(true, Ordering::Release);
         self.retry_at = Some(now + RETRY);
-        if self.told.as_deref() != Some(why) {
+        if !self.is_failing || self.failure.as_deref() != Some(why) {
             let seconds = RETRY.as_secs();
             log::error!(
                 "source {}: cannot record in {} ({why}), tried again every {seconds} s",
@@ -198,16 +201,40 @@ impl Writer {
                 self.path()
             );
         }
-        self.told = Some(why.to_owned());
+        self.is_failing = true;
+        self.failure = Some(why.to_owned());
     }
 
     fn end(&mut self) {
         self.write(clock());
-        let tally = self.meter.tally();
-        let size = rounded_size(tally.bytes);
+        self.note_last_gap();
+        self.tell_of_end();
+    }
+
+    /// Tells in the file what the relay cannot tell there any more, if there is room for that.
+    fn note_last_gap(&mut self) {
+        let missed = self.meter.untold_messages.swap(0, Ordering::AcqRel);
+        let Some(file) = self.file.as_mut().filter(|_| missed > 0) else { return };
+        let mut gap = Vec::new();
+        push(unix_micros(), Happening::Gap(missed), &mut gap);
+        if file.take_up() && file.append(&gap).is_ok() {
+            self.meter.bytes.fetch_add(gap.len() as u64, Ordering::Relaxed);
+        }
+    }
+
+    fn tell_of_end(&self) {
+        let (tally, unrecorded) = (self.meter.tally(), self.meter.unrecorded_messages());
         let plural = if tally.messages == 1 { "" } else { "s" };
         let (name, messages, path) = (&self.name, tally.messages, self.path());
-        log::info!("source {name}: {messages} message{plural} recorded in {path} ({size})");
+        let size = rounded_size(tally.bytes);
+        let recorded = format!("{messages} message{plural} recorded in {path} ({size})");
+        if unrecorded == 0 {
+            log::info!("source {name}: {recorded}");
+            return;
+        }
+        let were = if unrecorded == 1 { "was" } else { "were" };
+        let why = self.failure.as_deref().unwrap_or("the disk is too slow for them");
+        log::warn!("source {name}: {recorded}, {unrecorded} {were} not: {why}");
     }
 
     fn path(&self) -> String {
