@@ -72,7 +72,7 @@ pub(super) fn record(settings: Settings, logging: Logging) -> Result<(), Failure
         let Some(record) = &source.record else { continue };
         let refused =
             |error| Failure::System(format!("cannot record in {}", record.path.display()), error);
-        try_out(record, &source.relay.name).map_err(refused)?;
+        try_out(source).map_err(refused)?;
     }
     match run::run(settings, logging)? {
         0 => Ok(()),

@@ -66,6 +66,17 @@ pub enum Found<'a> {
     Part(usize),
 }
 
+/// What the head of a record says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Announced {
+    /// When, in microseconds since 1970.
+    pub time: u64,
+    /// Whether its payload is a text, which is valid UTF-8.
+    pub is_text: bool,
+    /// Bytes behind the head.
+    pub payload_bytes: u64,
+}
+
 /// What is wrong with a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Flaw {
@@ -79,6 +90,13 @@ pub enum Flaw {
     Length(u32),
     /// A text is not valid UTF-8.
     NotUtf8,
+    /// The file has fewer bytes than the payload, and more or others than a torn one leaves.
+    Beyond {
+        /// Bytes of the payload.
+        size: u64,
+        /// Bytes up to the end of the file.
+        left: u64,
+    },
     /// A message is above the limit.
     TooLarge {
         /// Its bytes.
@@ -124,6 +142,14 @@ pub fn record(bytes: &[u8], limit: usize) -> Result<Found<'_>, Flaw> {
         _ => Happening::Gap(number(payload)),
     };
     Ok(Found::Record(Record { time: head.time, happening, size }))
+}
+
+/// Reads the head of a record.
+pub fn announced(head: &[u8; HEAD_BYTES]) -> Result<Announced, Flaw> {
+    let head = Head::of(head);
+    head.check(usize::MAX)?;
+    let payload_bytes = u64::from(head.length);
+    Ok(Announced { time: head.time, is_text: head.kind == TEXT, payload_bytes })
 }
 
 /// The bytes of the records at the front of `records`, which are whole, as far as they have at most
@@ -193,11 +219,14 @@ fn number(payload: &[u8]) -> u64 {
 
 impl Head {
     fn split(bytes: &[u8]) -> Option<(Self, &[u8])> {
-        let (time, rest) = bytes.split_first_chunk::<8>()?;
-        let (kind, rest) = rest.split_first()?;
-        let (length, rest) = rest.split_first_chunk::<4>()?;
-        let (time, length) = (u64::from_be_bytes(*time), u32::from_be_bytes(*length));
-        Some((Self { time, kind: *kind, length }, rest))
+        let (head, rest) = bytes.split_first_chunk()?;
+        Some((Self::of(head), rest))
+    }
+
+    fn of(head: &[u8; HEAD_BYTES]) -> Self {
+        let [time @ .., kind, a, b, c, d] = *head;
+        let (time, length) = (u64::from_be_bytes(time), u32::from_be_bytes([a, b, c, d]));
+        Self { time, kind, length }
     }
 
     fn payload_bytes(self) -> usize {
@@ -274,6 +303,11 @@ impl fmt::Display for Flaw {
             Self::Kind(kind) => write!(f, "there is no kind of record {kind:#04x}"),
             Self::Length(length) => write!(f, "a record of this kind has no {length} bytes"),
             Self::NotUtf8 => f.write_str("a text is not valid UTF-8"),
+            Self::Beyond { size, left } => write!(
+                f,
+                "a payload of {size} bytes has only {left} up to the end, and they are no torn \
+                 record"
+            ),
             Self::TooLarge { size, limit } => {
                 write!(f, "a message of {size} bytes is above the limit of {limit}")
             }

@@ -214,6 +214,20 @@ fn recording_that_is_corrupt_is_put_aside_and_not_written_on() {
 }
 
 #[test]
+fn recording_with_a_damaged_length_is_put_aside_and_not_cut_off() {
+    let folder = Folder::new();
+    recording(&folder, "feed.vrec", &[(0, "one"), (1, "two"), (2, "three"), (3, "four")]);
+    let mut damaged = fs::read(folder.join("feed.vrec")).unwrap();
+    damaged[8 + 16 + 10] = 1;
+    fs::write(folder.join("feed.vrec"), &damaged).unwrap();
+    let mut world = Recorded::started(folder, "", veylor);
+    world.stop();
+    world.program.wait_for("is put aside, at byte 24: a payload of 65539 bytes has only 38 ");
+    assert_eq!(fs::read(world.folder.join("feed.1.vrec")).unwrap(), damaged);
+    assert_eq!(world.contents().messages, [Message::text("greeting")]);
+}
+
+#[test]
 fn file_that_cannot_be_written_stops_the_recording_and_never_the_relay() {
     let folder = Folder::new();
     fs::create_dir(folder.join("feed.vrec")).unwrap();

@@ -6,7 +6,9 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
-use super::reader::{ReadError, Reader};
+use super::Task;
+use super::ending::end_of;
+use super::reader::ReadError;
 use crate::codec::recording::{BEGINNING, Found, record, whole_records};
 use crate::config::recording::Record;
 
@@ -27,14 +29,15 @@ pub(super) struct RecordingFile {
 }
 
 impl RecordingFile {
-    /// Takes a file up, or makes it. What was done to its end is logged under the source's `name`.
+    /// Takes a file up, or makes it. What was done to its end is logged.
     ///
     /// A torn record at the end is cut off; a recording that is corrupt is put aside. A file that is
     /// no recording, or to which somebody else records, is not touched. Blocks.
-    pub(super) fn open(settings: &Record, name: &str) -> io::Result<Self> {
+    pub(super) fn open(task: &Task) -> io::Result<Self> {
+        let Task { name, record: settings, .. } = task;
         let path = &settings.path;
         let file = locked(path)?;
-        match end_of(&file) {
+        match end_of(&file, task.max_message_size) {
             Ok(None) => Self { settings: settings.clone(), file, size: 0 }.begun(),
             Ok(Some(size)) => {
                 let torn = file.metadata()?.len() - size;
@@ -184,19 +187,6 @@ fn pause(duration: Duration) {
     std::thread::sleep(duration);
 }
 
-/// Where the whole records of a file end; `None`: it has not even a beginning.
-fn end_of(file: &File) -> Result<Option<u64>, ReadError> {
-    let Some(mut reader) = Reader::begin(file, usize::MAX)? else { return Ok(None) };
-    loop {
-        while let Some(size) = reader.record(0)?.map(|record| record.size) {
-            reader.skip(size);
-        }
-        if !reader.fill()? {
-            return Ok(Some(reader.offset()));
-        }
-    }
-}
-
 fn first_record(records: &[u8]) -> usize {
     match record(records, usize::MAX) {
         Ok(Found::Record(record)) => record.size,
@@ -218,7 +208,9 @@ mod tests {
     }
 
     fn opened(path: &Path) -> RecordingFile {
-        RecordingFile::open(&Record::endless(path.to_owned()), "feed").unwrap()
+        let record = Record::endless(path.to_owned());
+        let task = Task { name: "feed".to_owned(), record, max_message_size: 100 };
+        RecordingFile::open(&task).unwrap()
     }
 
     #[test]

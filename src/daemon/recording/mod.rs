@@ -5,6 +5,7 @@
 //! records and never the relay. A thread that cannot write says so once, throws away what comes, and
 //! tries again every `RETRY`.
 
+mod ending;
 mod file;
 pub(super) mod reader;
 mod writer;
@@ -43,11 +44,21 @@ pub(super) struct Recorders {
     ended: Receiver<()>,
 }
 
+/// What is recorded, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Task {
+    /// The source's, for the log.
+    name: String,
+    record: Record,
+    /// Bytes of a message at most.
+    max_message_size: usize,
+}
+
 /// One of them.
 #[derive(Debug)]
 struct Recorder {
     source: SourceId,
-    settings: Record,
+    task: Task,
     letters: Sender<Letter>,
     meter: Arc<Meter>,
 }
@@ -94,12 +105,11 @@ impl Recorders {
         sources: impl Iterator<Item = (SourceId, Option<&'a Source>)>,
         relay: &mut Relay<Stream>,
     ) {
-        let wanted: Vec<_> = sources
-            .filter_map(|(id, source)| Some((id, &source?.relay.name, source?.record.as_ref()?)))
-            .collect();
+        let wanted: Vec<_> =
+            sources.filter_map(|(id, source)| Some((id, Task::of(source?)?))).collect();
         let stays = |recorder: &Recorder| {
-            wanted.iter().any(|(id, _, record)| {
-                *id == recorder.source && record.path == recorder.settings.path
+            wanted.iter().any(|(id, task)| {
+                *id == recorder.source && task.record.path == recorder.task.record.path
             })
         };
         let (staying, leaving) = self.running.drain(..).partition(stays);
@@ -107,31 +117,32 @@ impl Recorders {
         for recorder in leaving {
             recorder.end(relay);
         }
-        for (source, name, record) in wanted {
+        for (source, task) in wanted {
             match self.running.iter_mut().find(|recorder| recorder.source == source) {
-                Some(recorder) => recorder.adopt(record),
-                None => self.begin(source, name, record, relay),
+                Some(recorder) => recorder.adopt(task),
+                None => self.begin(source, task, relay),
             }
         }
     }
 
-    fn begin(&mut self, source: SourceId, name: &str, record: &Record, relay: &mut Relay<Stream>) {
+    fn begin(&mut self, source: SourceId, task: Task, relay: &mut Relay<Stream>) {
         let Some(ends) = self.ends.clone() else { return };
         outlive_file_limits();
         let (letters, received) = mpsc::channel();
         let meter = Arc::<Meter>::default();
-        let writer = Writer::new(name.to_owned(), record.clone(), Arc::clone(&meter));
+        let writer = Writer::new(task.clone(), Arc::clone(&meter));
         let run = move || {
             writer.run(&received);
             drop(ends);
         };
         match thread::Builder::new().name("veylor-record".to_owned()).spawn(run) {
             Ok(_) => {
-                relay.record(source, record.messages);
-                let settings = record.clone();
-                self.running.push(Recorder { source, settings, letters, meter });
+                relay.record(source, task.record.messages);
+                self.running.push(Recorder { source, task, letters, meter });
             }
-            Err(error) => log::error!("source {name}: is not recorded, no thread for it: {error}"),
+            Err(error) => {
+                log::error!("source {}: is not recorded, no thread for it: {error}", task.name);
+            }
         }
     }
 
@@ -172,11 +183,18 @@ impl Recorders {
     }
 }
 
+impl Task {
+    fn of(source: &Source) -> Option<Self> {
+        let (name, record) = (source.relay.name.clone(), source.record.clone()?);
+        Some(Self { name, record, max_message_size: source.relay.max_message_size })
+    }
+}
+
 impl Recorder {
-    fn adopt(&mut self, record: &Record) {
-        if self.settings != *record {
-            self.settings = record.clone();
-            let _ = self.letters.send(Letter::Settings(record.clone()));
+    fn adopt(&mut self, task: Task) {
+        if self.task != task {
+            self.task = task.clone();
+            let _ = self.letters.send(Letter::Task(task));
         }
     }
 
@@ -239,9 +257,9 @@ fn outlive_file_limits() {
     });
 }
 
-/// Tries whether a file can be recorded to, before anything depends on it.
-pub fn try_out(record: &Record, name: &str) -> io::Result<()> {
-    file::RecordingFile::open(record, name).map(drop)
+/// Tries whether a source can be recorded, if it is to be, before anything depends on it.
+pub fn try_out(source: &Source) -> io::Result<()> {
+    Task::of(source).map_or(Ok(()), |task| file::RecordingFile::open(&task).map(drop))
 }
 
 fn unix_micros() -> u64 {

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use crate::codec::recording::{BEGINNING, Flaw, Found, Record, check_beginning, record};
 
 /// Bytes that are read at once; the buffer grows for a larger message.
-const READ_BYTES: usize = 256 * 1024;
+pub(super) const READ_BYTES: usize = 256 * 1024;
 
 /// A recording that is read from its beginning.
 #[derive(Debug)]
@@ -36,15 +36,11 @@ impl<R: Read> Reader<R> {
     /// A reader behind the beginning of a file, which it checks. `None`: the file is empty, or ends
     /// before its beginning does.
     pub(in crate::daemon) fn begin(mut file: R, limit: usize) -> Result<Option<Self>, ReadError> {
-        let mut beginning = Vec::with_capacity(BEGINNING.len());
-        let size = BEGINNING.len() as u64;
-        (&mut file).take(size).read_to_end(&mut beginning).map_err(ReadError::System)?;
-        if beginning.len() < BEGINNING.len() && BEGINNING.starts_with(&beginning) {
+        if !begins(&mut file)? {
             return Ok(None);
         }
-        check_beginning(&beginning).map_err(|flaw| ReadError::Corrupt(0, flaw))?;
-        let buffer = vec![0; READ_BYTES];
-        Ok(Some(Self { file, buffer, start: 0, end: 0, offset: size, limit, needed: 0 }))
+        let (buffer, offset) = (vec![0; READ_BYTES], BEGINNING.len() as u64);
+        Ok(Some(Self { file, buffer, start: 0, end: 0, offset, limit, needed: 0 }))
     }
 
     /// The record `at` bytes behind the place of now, if it is there whole.
@@ -99,6 +95,18 @@ impl<R: Read> Reader<R> {
     pub(in crate::daemon) fn into_file(self) -> R {
         self.file
     }
+}
+
+/// Reads and checks the beginning of a file. `false`: the file ends before its beginning does.
+pub(super) fn begins(file: &mut impl Read) -> Result<bool, ReadError> {
+    let mut beginning = Vec::with_capacity(BEGINNING.len());
+    let size = BEGINNING.len() as u64;
+    file.take(size).read_to_end(&mut beginning).map_err(ReadError::System)?;
+    if beginning.len() < BEGINNING.len() && BEGINNING.starts_with(&beginning) {
+        return Ok(false);
+    }
+    check_beginning(&beginning).map_err(|flaw| ReadError::Corrupt(0, flaw))?;
+    Ok(true)
 }
 
 impl fmt::Display for ReadError {

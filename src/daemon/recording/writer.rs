@@ -7,10 +7,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::file::RecordingFile;
-use super::{LETTER_BYTES, Meter, RETRY, unix_micros};
+use super::{LETTER_BYTES, Meter, RETRY, Task, unix_micros};
 use crate::codec::recording::{Happening, messages_in, push};
 use crate::config::plan::rounded_size;
-use crate::config::recording::Record;
 use crate::relay::record::Records;
 
 /// Records are gathered for so long at most before they are written.
@@ -24,14 +23,13 @@ pub(super) enum Letter {
     /// What has come.
     Records(Records),
     /// The same file is to be written in another way.
-    Settings(Record),
+    Task(Task),
 }
 
 /// A recording, and what is not written of it yet.
 #[derive(Debug)]
 pub(super) struct Writer {
-    name: String,
-    settings: Record,
+    task: Task,
     meter: Arc<Meter>,
     /// Kept also while it cannot be written.
     file: Option<RecordingFile>,
@@ -48,11 +46,10 @@ pub(super) struct Writer {
 
 impl Writer {
     /// A recording whose file is not open yet.
-    pub(super) fn new(name: String, settings: Record, meter: Arc<Meter>) -> Self {
+    pub(super) fn new(task: Task, meter: Arc<Meter>) -> Self {
         let now = clock();
         Self {
-            name,
-            settings,
+            task,
             meter,
             file: None,
             retry_at: Some(now),
@@ -69,7 +66,7 @@ impl Writer {
         loop {
             match self.receive(letters) {
                 Ok(Letter::Records(records)) => self.gather(records),
-                Ok(Letter::Settings(settings)) => self.adopt(settings),
+                Ok(Letter::Task(task)) => self.adopt(task),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -93,11 +90,11 @@ impl Writer {
         letters.recv_timeout(wake_at.saturating_duration_since(clock()))
     }
 
-    fn adopt(&mut self, settings: Record) {
+    fn adopt(&mut self, task: Task) {
         if let Some(file) = &mut self.file {
-            file.adopt(settings.clone());
+            file.adopt(task.record.clone());
         }
-        self.settings = settings;
+        self.task = task;
     }
 
     fn open_again(&mut self, now: Instant) {
@@ -109,7 +106,7 @@ impl Writer {
         }
         self.retry_at = None;
         if !self.is_failing {
-            log::info!("source {}: recorded in {}", self.name, self.path());
+            log::info!("source {}: recorded in {}", self.task.name, self.path());
         }
         self.meter.is_stopped.store(false, Ordering::Release);
     }
@@ -119,7 +116,7 @@ impl Writer {
         if !self.file.as_mut().is_some_and(RecordingFile::take_up) {
             // Its lock is given back before it is asked for again.
             self.file = None;
-            self.file = Some(RecordingFile::open(&self.settings, &self.name)?);
+            self.file = Some(RecordingFile::open(&self.task)?);
         }
         Ok(())
     }
@@ -170,7 +167,7 @@ impl Writer {
 
     /// Says what is missing in the file, and that it can be written again, if it could not.
     fn tell_of_gap(&mut self, missed: u64) {
-        let (name, path) = (&self.name, self.settings.path.display());
+        let (name, path) = (&self.task.name, self.task.record.path.display());
         if std::mem::take(&mut self.is_failing) {
             log::warn!("source {name}: recorded in {path} again, {missed} messages are missing");
         } else if missed > 0 {
@@ -197,7 +194,7 @@ impl Writer {
             let seconds = RETRY.as_secs();
             log::error!(
                 "source {}: cannot record in {} ({why}), tried again every {seconds} s",
-                self.name,
+                self.task.name,
                 self.path()
             );
         }
@@ -225,7 +222,7 @@ impl Writer {
     fn tell_of_end(&self) {
         let (tally, unrecorded) = (self.meter.tally(), self.meter.unrecorded_messages());
         let plural = if tally.messages == 1 { "" } else { "s" };
-        let (name, messages, path) = (&self.name, tally.messages, self.path());
+        let (name, messages, path) = (&self.task.name, tally.messages, self.path());
         let size = rounded_size(tally.bytes);
         let recorded = format!("{messages} message{plural} recorded in {path} ({size})");
         if unrecorded == 0 {
@@ -238,7 +235,7 @@ impl Writer {
     }
 
     fn path(&self) -> String {
-        self.settings.path.display().to_string()
+        self.task.record.path.display().to_string()
     }
 }
 
