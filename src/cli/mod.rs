@@ -122,6 +122,9 @@ enum Failure {
     /// So many messages are missing in a recording; the log has said why.
     #[cfg_attr(not(feature = "recording"), expect(dead_code, reason = "nothing is recorded"))]
     NotRecorded(u64),
+    /// A recording cannot be played.
+    #[cfg_attr(not(feature = "recording"), expect(dead_code, reason = "nothing is played"))]
+    Unplayable(String),
     /// A running relay says no.
     #[cfg_attr(
         not(any(feature = "control", feature = "tui")),
@@ -175,7 +178,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Some(Command::Replay(args)) => {
             let settings = replay::settings(&args)?;
             let logging = logging(&settings.log, manner)?;
-            run::run(settings, logging).map(drop)
+            replay::replay(settings, logging)
         }
         #[cfg(feature = "tui")]
         Some(Command::Top(args)) => top::top(&args),
@@ -229,6 +232,7 @@ impl Failure {
             | Self::System(..)
             | Self::NothingToRelay
             | Self::NotRecorded(_)
+            | Self::Unplayable(_)
             | Self::Refused(_) => 1,
             Self::Usage(_) | Self::Config(_) => 2,
             Self::Daemon(daemon::Error::Bind(_)) => 3,
@@ -239,7 +243,9 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(error) | Self::Refused(error) => write!(f, "veylor: {error}"),
+            Self::Usage(error) | Self::Unplayable(error) | Self::Refused(error) => {
+                write!(f, "veylor: {error}")
+            }
             // A line of its own for each problem, each with the name of the file.
             Self::Config(error) => error.fmt(f),
             Self::Daemon(error) => write!(f, "veylor: {error}"),

@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
-use super::Failure;
 use super::record::literal;
 use super::relay::{Doors, in_arguments, quoted};
+use super::{Failure, run};
 use crate::config;
 use crate::config::settings::Settings;
+use crate::daemon::logging::Logging;
+use crate::daemon::replaying::try_out;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -40,6 +42,15 @@ pub(super) fn settings(args: &Args) -> Result<Settings, Failure> {
     lines.extend(doors.lines()?);
     let own = [("url", "FILE"), ("speed", "--speed"), ("wait_for_clients", "--clients")];
     config::parse(&lines.join("\n")).map_err(|error| in_arguments(&error, &own))
+}
+
+/// Plays until the recording has ended. A file that cannot be played is told before anybody can
+/// connect.
+pub(super) fn replay(settings: Settings, logging: Logging) -> Result<(), Failure> {
+    for source in &settings.sources {
+        try_out(source).map_err(Failure::Unplayable)?;
+    }
+    run::run(settings, logging).map(drop)
 }
 
 fn one_stroke(path: &str) -> String {

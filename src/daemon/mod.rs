@@ -21,7 +21,7 @@ pub mod recording;
 mod redirect;
 mod reloading;
 #[cfg_attr(not(feature = "recording"), path = "no_replaying.rs")]
-mod replaying;
+pub mod replaying;
 mod sandbox;
 pub mod signals;
 mod token;

@@ -14,6 +14,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::recording::reader::{ReadError, Reader};
 use crate::codec::recording::{Happening, push_end};
 use crate::config::recording::{Replay, Speed};
+use crate::config::settings::Source;
+use crate::relay::settings::SourceSettings;
 
 /// A longer step between two records is the system's clock that was set, and is not waited for.
 const MAX_STEP: Duration = Duration::from_hours(24);
@@ -66,6 +68,14 @@ enum Step {
     LeaveOut(usize),
     /// Nothing is known of it yet.
     Read,
+}
+
+/// Tries whether a source can be played, if it is a recording, before anything depends on it. Blocks.
+pub fn try_out(source: &Source) -> Result<(), String> {
+    let Some(replay) = source.replay else { return Ok(()) };
+    let path = source.recording().map_err(|error| error.to_string())?;
+    let SourceSettings { name, max_message_size, .. } = &source.relay;
+    Recording::open(&path, replay, name, *max_message_size).map(drop)
 }
 
 impl Recording {

@@ -453,6 +453,24 @@ fn torn_recording_is_played_to_where_it_was_torn() {
 }
 
 #[test]
+fn what_cannot_be_played_at_all_ends_replay() {
+    let folder = Folder::new();
+    folder.write("notes.txt", "precious data");
+    folder.write("newer.vrec", "VEYLREC\x02");
+    fs::create_dir(folder.join("folder")).unwrap();
+    for (file, expected) in [
+        ("missing.vrec", "cannot open missing.vrec: No such file or directory"),
+        ("folder", "folder is no regular file"),
+        ("notes.txt", "notes.txt: is no recording of Veylor"),
+        ("newer.vrec", "newer.vrec: is a recording of version 2"),
+    ] {
+        let port = Port::free().number.to_string();
+        let (code, _, said) = ended(veylor(&folder).args(["replay", file, "--ws", &port]));
+        assert!(code == 1 && said.starts_with(&format!("veylor: {expected}")), "{said}");
+    }
+}
+
+#[test]
 fn corrupt_recording_is_an_error_that_names_the_place() {
     let (folder, port) = (Folder::new(), Port::free());
     recording(&folder, "x.vrec", &[(0, "one"), (0, "two")]);
