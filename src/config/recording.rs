@@ -265,6 +265,8 @@ impl Builder<'_> {
         let plays = |url: &Template| recording(url).ok().flatten().as_ref() == Some(&path);
         if input.url.as_ref().is_some_and(plays) {
             self.problems.add(key.key("path"), "is what the source plays: name another file");
+        } else if path.is_dir() || path.to_string_lossy().ends_with('/') {
+            self.problems.add(key.key("path"), "is a folder: name a file in it");
         }
         let rotate = record.rotate.unwrap_or(RotateInput { size: None, keep: None });
         let rotate_bytes = rotate.size.map_or(ROTATE_BYTES, |bytes| bytes as u64);
@@ -407,6 +409,15 @@ mod tests {
         let told = parse(two).unwrap_err().to_string();
         assert!(told.contains("sources[1].record.path: another source is recorded"), "{told}");
         assert!(told.contains("(sources[0].record.path): name another file"), "{told}");
+    }
+
+    #[test]
+    fn folder_is_no_file_to_record_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let record = |path: &str| problems(&format!("url: 'ws://host', record: {{path: {path}}}"));
+        for path in [folder.path().to_str().unwrap(), ".", "no/such/folder/"] {
+            assert_eq!(record(path), ["record.path: is a folder: name a file in it"]);
+        }
     }
 
     /// What is told of two sources that are recorded in such a way.

@@ -230,12 +230,12 @@ fn recording_with_a_damaged_length_is_put_aside_and_not_cut_off() {
 #[test]
 fn file_that_cannot_be_written_stops_the_recording_and_never_the_relay() {
     let folder = Folder::new();
-    fs::create_dir(folder.join("feed.vrec")).unwrap();
+    folder.write("feed.vrec", "no recording");
     let mut world = Recorded::started(folder, "", veylor);
     world.program.wait_for("source feed: cannot record in ");
     world.passes(&assorted());
-    // It is there when it is tried again.
-    fs::remove_dir(world.folder.join("feed.vrec")).unwrap();
+    // Its place is free when it is tried again.
+    fs::remove_file(world.folder.join("feed.vrec")).unwrap();
     world.program.wait_for("messages are missing");
     world.stop();
     let said = world.program.stderr();
