@@ -120,6 +120,11 @@ impl RecordingFile {
     /// Puts this file aside and begins another.
     fn rotate(&mut self) -> io::Result<()> {
         let Record { path, kept_files, .. } = &self.settings;
+        let mut older = (1..=*kept_files).map(|number| self.settings.aside(number));
+        if let Some(taken) = older.find(|file| is_recorded_in(file)) {
+            let taken = taken.display();
+            return Err(io::Error::other(format!("another veylor records in {taken}, rename one")));
+        }
         for number in (1..*kept_files).rev() {
             rename(&self.settings.aside(number), &self.settings.aside(number + 1))?;
         }
@@ -153,6 +158,14 @@ fn rename(from: &Path, to: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result,
     }
+}
+
+/// Whether somebody records in a file, who knows nothing of those whose older files have such names.
+fn is_recorded_in(path: &Path) -> bool {
+    // Opening a pipe would wait for somebody.
+    let is_file = path.metadata().is_ok_and(|metadata| metadata.is_file());
+    let file = is_file.then(|| File::open(path).ok()).flatten();
+    file.is_some_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
 /// Opens a file that no other process of ours writes to.
@@ -208,7 +221,10 @@ mod tests {
     }
 
     fn opened(path: &Path) -> RecordingFile {
-        let record = Record::endless(path.to_owned());
+        opened_with(Record::endless(path.to_owned()))
+    }
+
+    fn opened_with(record: Record) -> RecordingFile {
         let task = Task { name: "feed".to_owned(), record, max_message_size: 100 };
         RecordingFile::open(&task).unwrap()
     }
@@ -238,5 +254,21 @@ mod tests {
         drop(file);
         drop(opened(&path));
         assert_eq!(fs::read(&path).unwrap(), BEGINNING);
+    }
+
+    #[test]
+    fn file_in_which_another_records_is_not_put_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, older) = (folder.path().join("x.vrec"), folder.path().join("x.1.vrec"));
+        let mut file = opened_with(Record { rotate_bytes: 100, ..Record::endless(path) });
+        let mut other = opened(&older);
+        file.append(&message(&[1; 80])).unwrap();
+        let (unwritten, error) = file.append(&message(&[2; 80])).unwrap_err();
+        assert_eq!(unwritten, 93);
+        assert!(error.to_string().starts_with("another veylor records in "), "{error}");
+        assert!(other.take_up() && file.take_up(), "both are where they were");
+        drop(other);
+        file.append(&message(&[2; 80])).unwrap();
+        assert_eq!(fs::read(&older).unwrap(), [&BEGINNING[..], &message(&[1; 80])].concat());
     }
 }
