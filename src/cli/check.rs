@@ -22,13 +22,13 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
     print(&lines.collect::<Vec<_>>().join("\n"))
 }
 
-/// Sockets and logs that could not be made here now. Elsewhere, or later, they may.
+/// Sockets, logs and recordings that could not be made here now. Elsewhere, or later, they may.
 fn missing_folders(settings: &Settings) -> impl Iterator<Item = String> {
     let sockets = settings.endpoints.iter().filter_map(|endpoint| match &endpoint.address {
         Address::Tcp { .. } => None,
         Address::Unix { path, .. } => Some(path),
     });
-    sockets.chain(&settings.log.file).filter_map(|path| {
+    sockets.chain(&settings.log.file).chain(settings.recording_paths()).filter_map(|path| {
         let folder = path.parent().filter(|folder| *folder != Path::new(""))?;
         (!folder.is_dir()).then(|| format!("warning: there is no folder {}", folder.display()))
     })

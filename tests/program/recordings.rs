@@ -606,3 +606,24 @@ fn status_tells_what_is_recorded() {
     }
     drop(program);
 }
+
+#[test]
+fn check_tells_what_is_wrong_with_the_paths_of_recordings() {
+    let folder = Folder::new();
+    let check = |one: &str, other: &str| {
+        let config = format!(
+            "sources:\n  - {{url: 'ws://one', record: {one}}}\n  \
+             - {{url: 'ws://other', record: {other}}}\n"
+        );
+        folder.write("config.yaml", &config);
+        ended(veylor(&folder).arg("check"))
+    };
+    let (code, _, said) = check("{path: x.vrec, rotate: {keep: 2}}", "{path: x.1.vrec}");
+    let expected = "sources[1].record.path: x.1.vrec is a name that sources[0].record.path needs";
+    assert!(code == 2 && said.contains(expected), "{said}");
+    let (code, _, said) = check("{path: .}", "{path: x.vrec}");
+    assert!(code == 2 && said.contains("sources[0].record.path: is a folder"), "{said}");
+    let (code, plan, _) = check("{path: x.vrec}", "{path: not/here/y.vrec}");
+    assert!(code == 0 && plan.ends_with("warning: there is no folder not/here\n"), "{plan}");
+    assert!(!folder.join("x.vrec").exists(), "a check writes nothing");
+}
