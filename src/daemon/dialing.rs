@@ -10,6 +10,7 @@ use mio::net::TcpStream;
 
 use super::Letter;
 use super::budget::Budgets;
+use super::leash::Programs;
 use super::printed::Printed;
 use super::program;
 use super::reach::{Leg, Resolved, open, reach, resolve};
@@ -43,8 +44,7 @@ pub(super) struct Dialing {
     sandbox: Arc<Sandbox>,
     budgets: Budgets,
     attempts: u64,
-    /// Sources whose `on_connect_command` runs.
-    prompted: Vec<SourceId>,
+    programs: Programs,
     is_closed: bool,
 }
 
@@ -109,7 +109,7 @@ impl Dialing {
             sandbox: Arc::default(),
             budgets,
             attempts: 0,
-            prompted: Vec::new(),
+            programs: Programs::default(),
             is_closed: false,
         }
     }
@@ -133,13 +133,18 @@ impl Dialing {
         {
             return Begun::Postponed(until, budget);
         }
+        let token = source.approach.token.as_ref().map(|_| self.programs.start(id, None));
+        let tether = match token.transpose() {
+            Ok(tether) => tether,
+            Err(why) => return Begun::Failed(format!("token_command {why}")),
+        };
         let sandbox = Arc::clone(&self.sandbox);
         self.journeys[id.0] = None;
         let failed = self.prepare(id, until, move |attempt| {
             if source.replay.is_some() {
                 Letter::Opened(attempt, open(&source, &sandbox).map(Box::new))
             } else {
-                Letter::Resolved(attempt, resolve(&source, &sandbox))
+                Letter::Resolved(attempt, resolve(&source, tether, &sandbox))
             }
         });
         failed.map_or(Begun::UnderWay, Begun::Failed)
@@ -207,6 +212,7 @@ impl Dialing {
         resolved: Result<Box<Resolved>, String>,
         now: Instant,
     ) -> Option<(SourceId, String)> {
+        self.programs.forget_ended();
         let id = self.asked(attempt)?;
         match resolved {
             Ok(resolved) => {
@@ -244,28 +250,28 @@ impl Dialing {
         let Some(argv) = command.map(|command| command.program.argv.clone()) else {
             return Some("is gone".to_owned());
         };
-        // Connections that come and go in haste start no crowd of programs.
-        if self.prompted.contains(&id) {
-            return Some("still runs for an earlier connection".to_owned());
-        }
+        let tether = match self.programs.start(id, Some(key)) {
+            Ok(tether) => tether,
+            Err(why) => return Some(why),
+        };
         let (post, sandbox) = (self.post.clone(), Arc::clone(&self.sandbox));
         let job = move || {
-            let printed = program::run(&argv, &overture, timeout);
+            let printed = program::run(&argv, &overture, timeout, &tether);
+            drop(tether);
             let printed = printed.map_err(|why| why + sandbox.hint_for_programs());
-            post.send(Letter::Prompted(id, key, printed.map(Printed)));
+            post.send(Letter::Prompted(key, printed.map(Printed)));
         };
-        match resolver::spawn(job) {
-            Ok(()) => {
-                self.prompted.push(id);
-                None
-            }
-            Err(error) => Some(format!("cannot be run: {error}")),
-        }
+        resolver::spawn(job).err().map(|error| format!("cannot be run: {error}"))
     }
 
-    /// Learns that the `on_connect_command` of a source has ended.
-    pub(super) fn prompt_ended(&mut self, id: SourceId) {
-        self.prompted.retain(|prompted| *prompted != id);
+    /// Learns that an `on_connect_command` has ended.
+    pub(super) fn prompt_ended(&mut self) {
+        self.programs.forget_ended();
+    }
+
+    /// Kills each `on_connect_command` whose connection does not wait for it.
+    pub(super) fn stop_prompts(&mut self, is_awaited: impl Fn(Key) -> bool) {
+        self.programs.keep_awaited(is_awaited);
     }
 
     /// Takes the recording that a thread has opened. The source and why it cannot be played, if so.
@@ -345,6 +351,7 @@ impl Dialing {
     }
 
     fn give_up(&mut self, id: SourceId) {
+        self.programs.stop_dial(id);
         if let Some(stage) = self.stages.get_mut(id.0) {
             *stage = Stage::Idle;
             self.journeys[id.0] = None;
@@ -388,9 +395,10 @@ impl Dialing {
         resolving.chain(self.dialer.wake_at()).min()
     }
 
-    /// Dials nothing from now on.
+    /// Dials nothing from now on, and kills programs that run.
     pub(super) fn close(&mut self) {
         self.is_closed = true;
+        self.programs.stop_all();
         self.stages.fill_with(|| Stage::Idle);
         for id in (0..self.sources.len()).map(SourceId) {
             self.dialer.cancel(id);

@@ -8,6 +8,7 @@ mod answers;
 mod budget;
 mod dialing;
 mod error;
+mod leash;
 pub mod limits;
 mod listening;
 pub mod logging;
@@ -114,8 +115,8 @@ pub enum Letter {
     Disconnect(u64),
     /// A source's url, headers and addresses are known, or why not.
     Resolved(Attempt, Result<Box<Resolved>, String>),
-    /// What a source's `on_connect_command` has printed for a connection, or why it has failed.
-    Prompted(SourceId, Key, Result<Printed, String>),
+    /// What an `on_connect_command` has printed for a connection, or why it has failed.
+    Prompted(Key, Result<Printed, String>),
     /// A recording is open, or why not.
     Opened(Attempt, Result<Box<Recording>, String>),
     /// The state file was written, or why not.
@@ -406,8 +407,8 @@ impl Daemon {
                 }
                 Letter::Signal(Signal::HangUp | Signal::Reload) => self.begin_reload(None, now),
                 Letter::Reloaded(number, reading) => self.take_reading(number, reading, now),
-                Letter::Prompted(source, key, answer) => {
-                    self.dialing.prompt_ended(source);
+                Letter::Prompted(key, answer) => {
+                    self.dialing.prompt_ended();
                     let answer = answer.as_ref().map(|Printed(bytes)| bytes.as_slice());
                     let answer = answer.map_err(String::as_str);
                     self.relay.prompted(key, answer, now);
@@ -435,8 +436,10 @@ impl Daemon {
         }
     }
 
-    /// Does what the relay asks for, and ends dials and readings that took too long.
+    /// Does what the relay asks for, and ends programs that are wanted no longer, and dials and
+    /// readings that took too long.
     fn obey(&mut self, now: Instant) {
+        self.dialing.stop_prompts(|key| self.relay.awaits_prompt(key));
         while let Some(command) = self.relay.next_command() {
             match command {
                 Command::Dial(source) => match self.dialing.begin(source, now) {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use super::leash::Tether;
+
 /// Refuses.
-pub(super) fn run(_: &[String], _: &[u8], _: Duration) -> Result<Vec<u8>, String> {
+pub(super) fn run(_: &[String], _: &[u8], _: Duration, _: &Tether) -> Result<Vec<u8>, String> {
     Err("cannot be run: this veylor was built without programs".to_owned())
 }

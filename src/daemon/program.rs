@@ -1,8 +1,8 @@
 //! Running a program that the configuration names: its input, its output, its end.
 //!
 //! Blocks, so it is for threads beside the loop. A program has a process group of its own, which is
-//! killed when it is late or prints too much; what it has left in the background when it ended in
-//! time stays. What it prints is secret and only handed on; of what it says on stderr, the
+//! killed when it is late, prints too much or is wanted no longer; what it has left in the background
+//! when it ended in time stays. What it prints is secret and only handed on; of what it says on stderr, the
 //! first line is shown when it fails.
 
 use std::io::{self, Read, Write};
@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::leash::Tether;
 
 /// Bytes that a program may print.
 pub(super) const MAX_OUTPUT_BYTES: usize = 64 * 1024;
@@ -26,9 +28,14 @@ const CHUNK_BYTES: usize = 4096;
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Runs a program (its name first, then its arguments), gives it `stdin` to read, and waits for it
-/// no longer than `timeout`. What it printed; or why that is of no use, in words that follow its
-/// name and hold nothing of its output.
-pub(super) fn run(argv: &[String], stdin: &[u8], timeout: Duration) -> Result<Vec<u8>, String> {
+/// no longer than `timeout`, or until its tether is pulled. What it printed; or why that is of no
+/// use, in words that follow its name and hold nothing of its output.
+pub(super) fn run(
+    argv: &[String],
+    stdin: &[u8],
+    timeout: Duration,
+    tether: &Tether,
+) -> Result<Vec<u8>, String> {
     let (program, arguments) = argv.split_first().ok_or("names no program")?;
     let mut child = Command::new(program)
         .args(arguments)
@@ -38,7 +45,7 @@ pub(super) fn run(argv: &[String], stdin: &[u8], timeout: Duration) -> Result<Ve
         .process_group(0)
         .spawn()
         .map_err(|error| format!("cannot be run: {error}"))?;
-    let mut pipes = Pipes::of(&mut child, stdin);
+    let mut pipes = Pipes::of(&mut child, stdin, tether);
     let ended = pipes.attend(&mut child, clock() + timeout);
     let status = match ended {
         Ok(Some(status)) => status,
@@ -65,10 +72,11 @@ struct Pipes<'a> {
     stderr: Option<ChildStderr>,
     printed: Vec<u8>,
     complaint: Vec<u8>,
+    tether: &'a Tether,
 }
 
 impl<'a> Pipes<'a> {
-    fn of(child: &mut Child, stdin: &'a [u8]) -> Self {
+    fn of(child: &mut Child, stdin: &'a [u8], tether: &'a Tether) -> Self {
         Self {
             stdin: child.stdin.take(),
             unwritten: stdin,
@@ -76,6 +84,7 @@ impl<'a> Pipes<'a> {
             stderr: child.stderr.take(),
             printed: Vec::new(),
             complaint: Vec::new(),
+            tether,
         }
     }
 
@@ -104,7 +113,10 @@ impl<'a> Pipes<'a> {
         if self.unwritten.is_empty() {
             self.stdin = None;
         }
-        let [writable, readable, complains] = self.poll(wait)?;
+        let [writable, readable, complains, is_unwanted] = self.poll(wait)?;
+        if is_unwanted {
+            return Err(io::Error::other("was killed, it is wanted no longer"));
+        }
         if writable {
             self.write();
         }
@@ -122,12 +134,13 @@ impl<'a> Pipes<'a> {
         Ok(())
     }
 
-    /// Which of stdin, stdout and stderr can be served.
-    fn poll(&self, wait: Duration) -> io::Result<[bool; 3]> {
+    /// Which of stdin, stdout and stderr can be served, and whether the tether was pulled.
+    fn poll(&self, wait: Duration) -> io::Result<[bool; 4]> {
         let stdin = self.stdin.as_ref().map(|pipe| (pipe.as_fd(), PollFlags::OUT));
         let stdout = self.stdout.as_ref().map(|pipe| (pipe.as_fd(), PollFlags::IN));
         let stderr = self.stderr.as_ref().map(|pipe| (pipe.as_fd(), PollFlags::IN));
-        let pipes: [Option<(BorrowedFd<'_>, PollFlags)>; 3] = [stdin, stdout, stderr];
+        let tether = Some((self.tether.as_fd(), PollFlags::IN));
+        let pipes: [Option<(BorrowedFd<'_>, PollFlags)>; 4] = [stdin, stdout, stderr, tether];
         let mut asked: Vec<PollFd<'_>> = pipes
             .iter()
             .flatten()
@@ -199,11 +212,18 @@ fn clock() -> Instant {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::daemon::leash::Programs;
+    use crate::relay::settings::SourceId;
 
     const LONG: Duration = Duration::from_mins(1);
 
     fn shell(script: &str) -> Vec<String> {
         ["/bin/sh", "-c", script].map(str::to_owned).to_vec()
+    }
+
+    fn run(argv: &[String], stdin: &[u8], timeout: Duration) -> Result<Vec<u8>, String> {
+        let mut programs = Programs::default();
+        super::run(argv, stdin, timeout, &programs.start(SourceId(0), None).unwrap())
     }
 
     #[test]
@@ -230,6 +250,33 @@ mod tests {
         assert!(run(&[], b"", LONG).is_err());
     }
 
+    /// Waits until the process is gone whose number is in a file, or dead and not yet fetched by
+    /// whoever inherited it.
+    fn wait_for_end_of(pid: &std::path::Path) {
+        let child: i32 = std::fs::read_to_string(pid).unwrap().trim().parse().unwrap();
+        let state = || std::fs::read_to_string(format!("/proc/{child}/stat")).ok();
+        while let Some(stat) = state().filter(|stat| !stat.contains(") Z ")) {
+            assert!(stat.contains("sleep"), "{stat}");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn program_that_is_wanted_no_longer_is_killed_with_all_that_it_has_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let pid = folder.path().join("pid");
+        let argv = shell(&format!("sleep 600 & echo $! > {}; wait", pid.display()));
+        let mut programs = Programs::default();
+        let tether = programs.start(SourceId(0), None).unwrap();
+        let thread = std::thread::spawn(move || super::run(&argv, b"", LONG, &tether));
+        while !std::fs::read_to_string(&pid).is_ok_and(|pid| pid.ends_with('\n')) {
+            std::thread::yield_now();
+        }
+        drop(programs);
+        assert_eq!(thread.join().unwrap().unwrap_err(), "was killed, it is wanted no longer");
+        wait_for_end_of(&pid);
+    }
+
     #[test]
     fn program_that_is_late_is_killed_with_all_that_it_has_started() {
         let folder = tempfile::tempdir().unwrap();
@@ -237,13 +284,7 @@ mod tests {
         let script = format!("sleep 600 & echo $! > {}; wait", pid.display());
         let said = run(&shell(&script), b"", Duration::from_millis(500)).unwrap_err();
         assert_eq!(said, "did not end within 0.5 s, it was killed");
-        let child: i32 = std::fs::read_to_string(pid).unwrap().trim().parse().unwrap();
-        let state = || std::fs::read_to_string(format!("/proc/{child}/stat")).ok();
-        // It is gone, or dead and not yet fetched by whoever inherited it.
-        while let Some(stat) = state().filter(|stat| !stat.contains(") Z ")) {
-            assert!(stat.contains("sleep"), "{stat}");
-            std::thread::yield_now();
-        }
+        wait_for_end_of(&pid);
         let closed = run(&shell("exec >&-; sleep 600"), b"", Duration::from_millis(100));
         assert!(closed.unwrap_err().starts_with("did not end"));
     }

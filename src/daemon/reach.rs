@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+use super::leash::Tether;
 use super::redirect::Journey;
 use super::replaying::Recording;
 use super::sandbox::Sandbox;
@@ -35,9 +36,14 @@ pub(super) struct Leg {
     pub(super) script: Script,
 }
 
-/// Reads what may have changed since the last dial. Blocks: runs on a thread of its own.
-pub(super) fn resolve(source: &Source, sandbox: &Sandbox) -> Result<Box<Resolved>, String> {
-    with_remedy(begin(source, sandbox), source, sandbox)
+/// Reads what may have changed since the last dial, and runs the program that makes its token on a
+/// tether. Blocks: runs on a thread of its own.
+pub(super) fn resolve(
+    source: &Source,
+    tether: Option<Tether>,
+    sandbox: &Sandbox,
+) -> Result<Box<Resolved>, String> {
+    with_remedy(begin(source, tether, sandbox), source, sandbox)
 }
 
 /// Says if it was the sandbox.
@@ -61,9 +67,14 @@ pub(super) fn open(source: &Source, sandbox: &Sandbox) -> Result<Recording, Stri
     with_remedy(opened, source, sandbox)
 }
 
-fn begin(source: &Source, sandbox: &Sandbox) -> Result<Box<Resolved>, String> {
+fn begin(
+    source: &Source,
+    tether: Option<Tether>,
+    sandbox: &Sandbox,
+) -> Result<Box<Resolved>, String> {
     let approach = &source.approach;
-    let fillings = token::fillings(approach).map_err(|why| why + sandbox.hint_for_programs())?;
+    let fillings = token::fillings(approach, tether);
+    let fillings = fillings.map_err(|why| why + sandbox.hint_for_programs())?;
     let Target { url, headers } = source.target(&fillings).map_err(|error| error.to_string())?;
     let proxy = approach.proxy(&fillings).map_err(|why| format!("proxy: {why}"))?;
     let script = source.session.script(&fillings).map_err(|error| error.to_string())?;

@@ -5,18 +5,21 @@ use std::time::Duration;
 use crate::config::approach::{Approach, TokenCommand};
 use crate::config::template::Fillings;
 
+use super::leash::Tether;
 use super::program;
 
-/// What fills the holes of this dial. Runs the program, if there is one, and waits for it.
-pub(super) fn fillings(approach: &Approach) -> Result<Fillings, String> {
+/// What fills the holes of this dial. Runs the program, if there is one, on this tether, and waits
+/// for it.
+pub(super) fn fillings(approach: &Approach, tether: Option<Tether>) -> Result<Fillings, String> {
     let timeout = approach.token_timeout();
-    let token = approach.token.as_ref().map(|command| token(command, timeout)).transpose();
+    let run = |(command, tether)| token(command, timeout, &tether);
+    let token = approach.token.as_ref().zip(tether).map(run).transpose();
     Ok(Fillings::new(token.map_err(|why| format!("token_command {why}"))?))
 }
 
 /// Its output without the line break at its end.
-fn token(command: &TokenCommand, timeout: Duration) -> Result<String, String> {
-    let printed = program::run(&command.argv, &[], timeout)?;
+fn token(command: &TokenCommand, timeout: Duration, tether: &Tether) -> Result<String, String> {
+    let printed = program::run(&command.argv, &[], timeout, tether)?;
     let mut token = String::from_utf8(printed).map_err(|_| "printed what is not UTF-8")?;
     token.truncate(token.trim_end_matches(['\r', '\n']).len());
     if token.is_empty() {
@@ -29,6 +32,8 @@ fn token(command: &TokenCommand, timeout: Duration) -> Result<String, String> {
 #[cfg(feature = "programs")]
 mod tests {
     use super::*;
+    use crate::daemon::leash::Programs;
+    use crate::relay::settings::SourceId;
 
     const LONG: Duration = Duration::from_mins(1);
 
@@ -36,14 +41,16 @@ mod tests {
         let argv = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
         let token = Some(TokenCommand { argv });
         let approach = Approach { token, token_timeout: Some(LONG), ..Approach::default() };
-        fillings(&approach).map(|fillings| fillings.token.unwrap())
+        let mut programs = Programs::default();
+        let tether = programs.start(SourceId(0), None).unwrap();
+        fillings(&approach, Some(tether)).map(|fillings| fillings.token.unwrap())
     }
 
     #[test]
     fn token_is_what_was_printed_without_the_line_break_at_its_end() {
         assert_eq!(token_of("echo t0ken"), Ok("t0ken".to_owned()));
         assert_eq!(token_of("printf 'a b\\r\\n\\n'"), Ok("a b".to_owned()));
-        assert_eq!(fillings(&Approach::default()), Ok(Fillings::default()));
+        assert_eq!(fillings(&Approach::default(), None), Ok(Fillings::default()));
     }
 
     #[test]

@@ -77,6 +77,13 @@ impl<S: Socket> Relay<S> {
         }
     }
 
+    /// Whether a connection still waits for what `on_connect_command` prints.
+    pub fn awaits_prompt(&self, key: Key) -> bool {
+        let session = self.conns.get(key).and_then(|conn| conn.session.as_deref());
+        self.current_source(key).is_some()
+            && session.is_some_and(|session| matches!(session.stage, Progress::Prompted { .. }))
+    }
+
     /// Whether all is said that comes before clients' messages.
     pub(super) fn is_ready(&self, key: Key) -> bool {
         let session = self.conns.get(key).and_then(|conn| conn.session.as_ref());

@@ -199,6 +199,31 @@ impl Folder {
     }
 }
 
+/// Waits until a program of a test has written the number of a process, and returns it.
+#[track_caller]
+pub(crate) fn process_in(file: &Path) -> u32 {
+    let watch = Stopwatch::start();
+    loop {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        if let Some(number) = text.strip_suffix('\n') {
+            return number.parse().unwrap();
+        }
+        assert!(watch.elapsed() < WAIT, "no process in {}", file.display());
+        thread::yield_now();
+    }
+}
+
+/// Waits until a process is gone, or dead and not yet fetched by whoever inherited it.
+#[track_caller]
+pub(crate) fn wait_for_end_of(process: u32) {
+    let watch = Stopwatch::start();
+    let state = || std::fs::read_to_string(format!("/proc/{process}/stat")).ok();
+    while state().is_some_and(|stat| !stat.contains(") Z ")) {
+        assert!(watch.elapsed() < WAIT, "process {process} runs on");
+        thread::yield_now();
+    }
+}
+
 impl Port {
     /// A free port of 127.0.0.1.
     pub(crate) fn free() -> Self {

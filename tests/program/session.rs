@@ -2,9 +2,12 @@
 
 use data_encoding::HEXLOWER;
 use ring::hmac;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::peer::{Peer, Service, greet};
-use crate::program::{Folder, Port, Program, QUICK, Stopwatch, WAIT, ended, feed, veylor};
+use crate::program::{
+    Folder, Port, Program, QUICK, WAIT, ended, feed, process_in, veylor, wait_for_end_of,
+};
 
 /// Answers the challenge on stdin with its HMAC, as exchanges ask for it; the key is in a file.
 const LOGIN: &str = "\
@@ -86,29 +89,59 @@ fn program_that_fails_or_is_late_is_told_and_tried_again() {
     assert!(!program.stderr().contains("s3cret"), "{}", program.stderr());
 }
 
+/// A program that hangs, once the number of a child of it is in a file.
+const HANGS: &str = "sleep 300 & echo $! > child.new; mv child.new child; wait";
+
 #[test]
-fn connections_that_come_and_go_start_no_crowd_of_programs() {
+fn program_of_a_connection_that_is_gone_is_killed_and_the_next_runs_its_own() {
     let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
-    let more = "on_connect_command: ': > started; exec sleep 600'";
-    let program = Program::run(&folder, &(feed(&service.url(), &port, more) + QUICK));
-    for round in 1..4 {
+    let socket = folder.join("admin.sock");
+    let config = |more: &str| {
+        let more = format!("on_connect_command: '{HANGS}'\n{more}");
+        feed(&service.url(), &port, &more)
+            + &format!("admin: {{unix_socket_path: {}}}\n", socket.display())
+            + QUICK
+    };
+    let program = Program::run(&folder, &config(""));
+    let hung = || {
         let mut source = service.accept();
         source.send("hello");
-        if round == 1 {
-            let watch = Stopwatch::start();
-            while !folder.join("started").exists() {
-                assert!(watch.elapsed() < WAIT, "no program:\n{}", program.stderr());
-                std::thread::yield_now();
-            }
-            source.reset();
-            program.wait_for("source feed: cannot open (");
-        } else {
-            program.wait_for_times(
-                "on_connect_command still runs for an earlier connection",
-                round - 1,
-            );
-        }
-    }
+        let child = process_in(&folder.join("child"));
+        std::fs::remove_file(folder.join("child")).unwrap();
+        (source, child)
+    };
+    // The service hangs up.
+    let (source, child) = hung();
+    source.reset();
+    wait_for_end_of(child);
+    // An operator dials it anew.
+    let (_source, child) = hung();
+    let (code, ..) = ended(veylor(&folder).args(["redial", "feed", "--socket", "admin.sock"]));
+    assert_eq!(code, 0);
+    wait_for_end_of(child);
+    // A reload reaches it in another way.
+    let (_source, child) = hung();
+    folder.write("config.yaml", &config("headers: {X-Y: z}"));
+    program.signal(Signal::HUP);
+    wait_for_end_of(child);
+    let (_source, child) = hung();
+    drop(program);
+    let _ = kill_process(Pid::from_raw(child.cast_signed()).unwrap(), Signal::KILL);
+}
+
+#[test]
+fn program_ends_with_the_relay_and_so_do_its_children() {
+    let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
+    let more = format!("on_connect_command: '{HANGS}'");
+    let mut program = Program::run(&folder, &(feed(&service.url(), &port, &more) + QUICK));
+    let mut source = service.accept();
+    source.send("hello");
+    let child = process_in(&folder.join("child"));
+    program.signal(Signal::TERM);
+    assert_eq!(source.close_code(), 1001);
+    drop(source);
+    assert_eq!(program.exit_code(WAIT), 0);
+    wait_for_end_of(child);
 }
 
 #[test]
@@ -199,11 +232,11 @@ fn reload_redials_for_what_is_said_and_not_for_limits() {
     let mut source = service.accept();
     assert_eq!(source.text(), "one");
     folder.write("config.yaml", &config("on_connect: [one]\nidle_timeout: 1h\nmax_age: 23h50m"));
-    program.signal(rustix::process::Signal::HUP);
+    program.signal(Signal::HUP);
     program.wait_for("source feed: idle_timeout, max_age have changed");
     greet(&mut source, &mut [&mut Peer::connect(&port)]);
     folder.write("config.yaml", &config("on_connect: [two]\nheartbeat: {send: x}"));
-    program.signal(rustix::process::Signal::HUP);
+    program.signal(Signal::HUP);
     program
         .wait_for("on_connect, heartbeat, idle_timeout, max_age have changed, it is dialled anew");
     assert_eq!(source.close_code(), 1000);

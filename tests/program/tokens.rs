@@ -4,8 +4,12 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
+use rustix::process::Signal;
+
 use crate::peer::{Peer, Service, greet};
-use crate::program::{Folder, Port, Program, QUICK, ended, feed, veylor};
+use crate::program::{
+    Folder, Port, Program, QUICK, WAIT, ended, feed, process_in, veylor, wait_for_end_of,
+};
 
 /// A program of this folder.
 fn script(folder: &Folder, name: &str, lines: &str) -> PathBuf {
@@ -59,6 +63,25 @@ fn program_that_is_late_is_killed_and_the_dial_tried_again() {
                 headers: {X-Token: \"${token}\"}";
     let program = Program::run(&folder, &(feed(&service.url(), &port, more) + QUICK));
     program.wait_for_times("token_command did not end within 0.05 s, it was killed", 2);
+}
+
+#[test]
+fn program_ends_with_the_relay_or_its_source_and_so_do_its_children() {
+    let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
+    let hangs = "sleep 300 & echo $! > child.new; mv child.new child; wait";
+    let more =
+        format!("token_command: '{hangs}'\ntoken_timeout: 5m\nheaders: {{X: \"${{token}}\"}}");
+    let mut program = Program::run(&folder, &feed(&service.url(), &port, &more));
+    let child = process_in(&folder.join("child"));
+    fs::remove_file(folder.join("child")).unwrap();
+    let other = format!("{more}\nbind: 127.0.0.1");
+    folder.write("config.yaml", &feed(&service.url(), &port, &other));
+    program.signal(Signal::HUP);
+    wait_for_end_of(child);
+    let child = process_in(&folder.join("child"));
+    program.signal(Signal::TERM);
+    assert_eq!(program.exit_code(WAIT), 0);
+    wait_for_end_of(child);
 }
 
 #[test]
