@@ -180,9 +180,8 @@ impl Expected {
     /// page, as far as that came with the head.
     fn own_words(&self, response: &Response<'_, '_>, body: &[u8]) -> String {
         let mut words = vec![self.shown(response.reason.unwrap_or_default().as_bytes())];
-        if let Some(wait) = header(response.headers, "Retry-After") {
-            words.push(format!("(Retry-After: {})", self.shown(wait)));
-        }
+        let wait = header(response.headers, "Retry-After").filter(|wait| !wait.is_empty());
+        words.extend(wait.map(|wait| format!("(Retry-After: {})", self.shown(wait))));
         let lines = body.split(|byte| *byte == b'\n').map(|line| self.shown(line));
         let line = lines.into_iter().find(|line| !line.is_empty());
         words.extend(line.filter(|line| !line.starts_with('<')).map(|line| format!("\"{line}\"")));
@@ -206,7 +205,8 @@ impl fmt::Debug for Expected {
 /// How long a source wants to be left alone: seconds, or a date, which its own `Date` is taken
 /// from, so that our clocks need not agree (RFC 9110, section 10.2.3).
 fn retry_after(headers: &[Header<'_>]) -> Option<Duration> {
-    let wanted = std::str::from_utf8(header(headers, "Retry-After")?).ok()?;
+    let wanted = header(headers, "Retry-After").filter(|wanted| !wanted.is_empty())?;
+    let wanted = std::str::from_utf8(wanted).ok()?;
     if wanted.bytes().all(|byte| byte.is_ascii_digit()) {
         // Digits that are no number are too many.
         return Some(Duration::from_secs(wanted.parse().unwrap_or(u64::MAX)));
@@ -335,6 +335,9 @@ mod tests {
         assert_eq!(asked("Retry-After: 120\r\n"), Some(120));
         assert_eq!(asked("Retry-After: 99999999999999999999999\r\n"), Some(u64::MAX));
         assert_eq!(asked(""), None);
+        for empty in ["Retry-After:\r\n", "Retry-After: \t \r\n"] {
+            assert_eq!(asked(empty), None);
+        }
         assert_eq!(asked("Retry-After: soon\r\nDate: Wed, 21 Oct 2015 07:28:00 GMT\r\n"), None);
         let date = "Retry-After: Wed, 21 Oct 2015 07:28:30 GMT\r\n";
         assert_eq!(asked(date), None);
