@@ -15,6 +15,8 @@ use super::url::{host_and_port, percent_decoded};
 
 /// Bytes of a proxy's answer to CONNECT at most.
 const MAX_HEAD_BYTES: usize = 8 * 1024;
+/// Interim answers before it at most, which count as part of it (RFC 9110, section 15.2).
+const MAX_INTERIM_ANSWERS: usize = 8;
 /// Headers of it at most.
 const MAX_HEADERS: usize = 64;
 /// Characters of its reason that are repeated in our log.
@@ -121,7 +123,8 @@ impl Proxy {
                 (State::Greeted, [&[SOCKS_VERSION, count], methods].concat())
             }
         };
-        Tunnel { proxy: self.clone(), target, state, outgoing, incoming: Vec::new() }
+        let (incoming, passed) = (Vec::new(), Passed::default());
+        Tunnel { proxy: self.clone(), target, state, outgoing, incoming, passed }
     }
 
     fn connect_request(&self, target: &Target) -> Vec<u8> {
@@ -156,6 +159,14 @@ pub struct Tunnel {
     state: State,
     outgoing: Vec<u8>,
     incoming: Vec<u8>,
+    passed: Passed,
+}
+
+/// Interim answers that were passed over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Passed {
+    answers: usize,
+    bytes: usize,
 }
 
 /// What the proxy answers next.
@@ -219,7 +230,8 @@ impl Tunnel {
     fn missing(&self) -> usize {
         let whole = match (self.state, self.incoming.as_slice()) {
             (State::Asked, head) => {
-                let is_whole = head.ends_with(b"\r\n\r\n") || head.len() >= MAX_HEAD_BYTES;
+                let is_full = head.len() + self.passed.bytes >= MAX_HEAD_BYTES;
+                let is_whole = head.ends_with(b"\r\n\r\n") || is_full;
                 return usize::from(!is_whole);
             }
             // A refusal may have no more than its code.
@@ -251,7 +263,7 @@ impl Tunnel {
     fn understand(&mut self) -> Result<Next, Failure> {
         let answer = std::mem::take(&mut self.incoming);
         match (self.state, answer.as_slice()) {
-            (State::Asked, head) => self.connected(head).map(|()| Next::Done),
+            (State::Asked, head) => self.connected(head),
             (State::Greeted, [SOCKS_VERSION, NO_LOGIN]) | (State::LoggingIn, [_, 0]) => {
                 self.request()
             }
@@ -305,14 +317,19 @@ impl Tunnel {
     }
 
     /// Whether an answer to CONNECT is a yes.
-    fn connected(&self, head: &[u8]) -> Result<(), Failure> {
+    fn connected(&mut self, head: &[u8]) -> Result<Next, Failure> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut response = httparse::Response::new(&mut headers);
         let Ok(httparse::Status::Complete(_)) = response.parse(head) else {
             return Err(refused("does not speak HTTP"));
         };
         let remedy = match (response.code, &self.proxy.login) {
-            (Some(200..=299), _) => return Ok(()),
+            (Some(100..=199), _) if self.passed.answers < MAX_INTERIM_ANSWERS => {
+                self.passed.answers += 1;
+                self.passed.bytes += head.len();
+                return Ok(Next::GoOn);
+            }
+            (Some(200..=299), _) => return Ok(Next::Done),
             (Some(407), None) => ": give user and password in its url",
             (Some(407), Some(_)) => ": the user or the password of its url is wrong",
             (_, _) => "",
@@ -471,6 +488,19 @@ mod tests {
         let login = BASE64.encode(b"a@b:p:q");
         assert!(heard.starts_with("CONNECT [::1]:443 HTTP/1.1\r\n"), "{heard}");
         assert!(heard.contains(&format!("\r\nProxy-Authorization: Basic {login}\r\n")), "{heard}");
+    }
+
+    #[test]
+    fn interim_answers_of_a_proxy_are_passed_over_and_are_not_endless() {
+        let wait: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+        let yes: &[u8] = b"HTTP/1.1 200 OK\r\n\r\n";
+        let (result, ..) = story("http://p:1", "h", &[wait, wait, yes]);
+        assert_eq!(result, Ok(true));
+        let many = vec![wait; MAX_INTERIM_ANSWERS + 1];
+        assert_eq!(said("http://p:1", &many), "proxy p:1 answered 100 Continue");
+        let long = format!("HTTP/1.1 103 Wait\r\nX: {}\r\n\r\n", "x".repeat(MAX_HEAD_BYTES / 2));
+        let said = said("http://p:1", &[long.as_bytes(), long.as_bytes()]);
+        assert_eq!(said, "proxy p:1 does not speak HTTP");
     }
 
     #[test]

@@ -251,6 +251,22 @@ fn circle_of_redirects_is_a_failed_dial_that_names_its_hosts() {
 }
 
 #[test]
+fn interim_answers_before_the_handshake_and_of_the_proxy_are_passed_over() {
+    let (folder, service, proxy, port) =
+        (Folder::new(), Service::new(), Service::new(), Port::free());
+    let more = format!("proxy: \"http://{}\"", proxy.address());
+    let _program = Program::run(&folder, &(feed(&service.url(), &port, &more) + QUICK));
+    let near = proxy.accept_stream();
+    answer(near.try_clone().unwrap(), "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK");
+    let far = TcpStream::connect(service.address()).unwrap();
+    carry(&near, &far);
+    let mut stream = service.accept_stream();
+    stream.write_all(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n").unwrap();
+    let mut source = Peer::accept(stream, None);
+    greet(&mut source, &mut [&mut Peer::connect(&port)]);
+}
+
+#[test]
 fn budget_of_dials_is_kept_over_restarts_and_shown() {
     let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
     fs::create_dir(folder.join("state")).unwrap();

@@ -16,6 +16,8 @@ use crate::reactor::outbox::Outbox;
 /// Characters of a refusing source's own words that are repeated in our log.
 const MAX_REASON_CHARS: usize = 80;
 
+/// Interim answers that may come before the final one (RFC 9110, section 15.2).
+const MAX_INTERIM_ANSWERS: usize = 8;
 /// Answers that say where a source is instead (RFC 9110, section 15.4).
 const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
 
@@ -126,21 +128,28 @@ impl Expected {
         Ok(Verified::Opened { subprotocol })
     }
 
+    /// How long the head is, with the interim answers before it, and what was chosen in it.
     fn understand(&self, bytes: &[u8]) -> Result<Option<(usize, Chosen)>, Error> {
-        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-        let mut response = Response::new(&mut headers);
         let head = &bytes[..bytes.len().min(MAX_HEAD_BYTES)];
-        match response.parse(head) {
-            Ok(Status::Complete(head_bytes)) => self
-                .agrees(&response, &bytes[head_bytes..])
-                .map(|chosen| Some((head_bytes, chosen))),
-            Ok(Status::Partial) if head.len() == MAX_HEAD_BYTES => {
-                Err(faulty("its head is above 16 KiB"))
+        let mut begin = 0;
+        for _ in 0..=MAX_INTERIM_ANSWERS {
+            let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+            let mut response = Response::new(&mut headers);
+            match response.parse(&head[begin..]) {
+                Ok(Status::Complete(head_bytes)) => begin += head_bytes,
+                Ok(Status::Partial) if head.len() == MAX_HEAD_BYTES => {
+                    return Err(faulty("its head is above 16 KiB"));
+                }
+                Ok(Status::Partial) => return Ok(None),
+                Err(httparse::Error::TooManyHeaders) => return Err(faulty("too many headers")),
+                Err(_) => return Err(faulty("not an HTTP response")),
             }
-            Ok(Status::Partial) => Ok(None),
-            Err(httparse::Error::TooManyHeaders) => Err(faulty("too many headers")),
-            Err(_) => Err(faulty("not an HTTP response")),
+            if !matches!(response.code, Some(100 | 102..=199)) {
+                let chosen = self.agrees(&response, &bytes[begin..])?;
+                return Ok(Some((begin, chosen)));
+            }
         }
+        Err(faulty("too many interim answers"))
     }
 
     /// The subprotocol that was chosen, if the response is what it must be.
@@ -277,6 +286,22 @@ mod tests {
         assert!(refused("Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions"));
         assert!(refused("HTTP/1.1", "SIP/2.0"));
         assert!(refused("Sure", &"x".repeat(MAX_HEAD_BYTES)));
+    }
+
+    #[test]
+    fn interim_answers_are_passed_over_and_are_not_endless() {
+        let early = "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n";
+        for interim in [early, "HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 102 P\r\n\r\n"] {
+            assert_eq!(verified(&format!("{interim}{RESPONSE}")), Ok(opened()), "{interim}");
+        }
+        let many = early.repeat(MAX_INTERIM_ANSWERS);
+        assert_eq!(verified(&format!("{many}{RESPONSE}")), Ok(opened()));
+        assert!(verified(&format!("{early}{many}{RESPONSE}")).is_err());
+        let long = early.replace("/x", &"x".repeat(MAX_HEAD_BYTES / 2));
+        assert_eq!(verified(&long), Ok(Verified::NotYet));
+        assert!(verified(&format!("{long}{long}")).is_err());
+        let error = verified(&format!("{early}HTTP/1.1 503 Busy\r\n\r\n")).unwrap_err();
+        assert_eq!(error.to_string(), "answered HTTP 503 Busy");
     }
 
     #[test]
