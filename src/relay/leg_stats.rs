@@ -53,7 +53,7 @@ impl<S: Socket> Relay<S> {
             // Where it lives is the dialler's business.
             url: String::new(),
             state: self.state_name(source).to_owned(),
-            state_seconds: seconds(now, source.state_since.unwrap_or(now)),
+            state_seconds: self.seconds_in_state(source, now),
             is_serving: false,
             redial_seconds: source.redial_at().map(|until| seconds(until, now)),
             peer: conn.map(|conn| conn.peer.to_string()),

@@ -211,7 +211,7 @@ impl<S: Socket> Relay<S> {
     }
 
     /// Numbers messages from here on, in microseconds since the epoch: so that a number of an
-    /// earlier life of the relay is not taken for one of this. To be called before anything else.
+    /// earlier life of the relay is not taken for one of this. To be called at its start.
     pub fn number_from(&mut self, microseconds: u64, now: Instant) {
         self.numbering = Numbering { base: microseconds, since: Some(now) };
         for channel in &mut self.channels {

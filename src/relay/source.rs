@@ -47,7 +47,7 @@ pub(super) struct Source {
     /// The channels it feeds.
     pub(super) channels: Vec<ChannelId>,
     pub(super) state: State,
-    /// Since when; `None` is the start.
+    /// Since when; `None`: since the relay's start.
     pub(super) state_since: Option<Instant>,
     /// Since when it has been lost, if it was ever up.
     pub(super) down_since: Option<Instant>,

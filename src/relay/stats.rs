@@ -267,13 +267,18 @@ impl<S: Socket> Relay<S> {
         }
     }
 
+    /// How long a source has been in its state: what it begins with lasts from the relay's start.
+    pub(super) fn seconds_in_state(&self, source: &Source, now: Instant) -> f64 {
+        seconds(now, source.state_since.or(self.numbering.since).unwrap_or(now))
+    }
+
     pub(super) fn of_source(&self, source: &Source, now: Instant) -> SourceStats {
         let conn = source.key().and_then(|key| self.conns.get(key));
         let tally = &source.tally;
         SourceStats {
             name: source.settings.name.clone(),
             state: self.state_name(source).to_owned(),
-            state_seconds: seconds(now, source.state_since.unwrap_or(now)),
+            state_seconds: self.seconds_in_state(source, now),
             redial_seconds: source.redial_at().map(|until| seconds(until, now)),
             peer: conn.map(|conn| conn.peer.to_string()),
             round_trip_seconds: conn

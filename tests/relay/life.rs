@@ -22,6 +22,14 @@ fn lost_source_is_dialled_again_and_clients_stay() {
 }
 
 #[test]
+fn first_dial_lasts_from_the_start() {
+    let mut world = World::without_source(channel(), source());
+    world.relay.number_from(0, world.now);
+    let stats = world.relay.source_stats(world.now + Duration::from_secs(3));
+    assert_eq!((&*stats[0].state, stats[0].state_seconds), ("dialing", 3.0));
+}
+
+#[test]
 fn clients_are_closed_with_the_source_where_asked_for() {
     let mut world =
         World::new(ChannelSettings { on_source_loss: OnSourceLoss::Close, ..channel() });
