@@ -50,18 +50,22 @@ enum Writing {
 /// What the file holds.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct State {
-    /// Seconds since 1970 of the dials of each source.
+    /// Milliseconds since 1970 of the dials of each source.
     #[serde(default)]
+    dialled_ms: BTreeMap<String, Vec<u64>>,
+    /// The same in seconds, as it was written once.
+    #[serde(default, skip_serializing)]
     dials: BTreeMap<String, Vec<u64>>,
 }
 
 impl Budgets {
     /// What is known from the last time. A file that is damaged is warned of, and begun anew.
     pub(super) fn open(file: Option<PathBuf>, post: Post<Letter>, now: Instant) -> Self {
+        // First, and not after a wait for the disk: `now` is of now.
+        let clock = clock_ms();
         let state = file.as_deref().map(read).unwrap_or_default();
-        let clock = seconds_of_clock();
         let instant = |at: u64| {
-            let age = Duration::from_secs(clock.saturating_sub(at));
+            let age = Duration::from_millis(clock.saturating_sub(at));
             now.checked_sub(age).unwrap_or(now)
         };
         let instants = |times: Vec<u64>| {
@@ -69,7 +73,12 @@ impl Budgets {
             let newest = times.len().saturating_sub(MAX_BUDGET_DIALS);
             oldest_first[newest..].iter().map(|at| instant(times[*at])).collect()
         };
-        let dials = state.dials.into_iter().map(|(name, times)| (name, instants(times))).collect();
+        // A dial may have been at the end of its second.
+        let in_ms = |at: u64| at.saturating_add(1).saturating_mul(1000);
+        let old = state.dials.into_iter();
+        let old = old.map(|(name, times)| (name, times.into_iter().map(in_ms).collect()));
+        let dials = old.chain(state.dialled_ms);
+        let dials = dials.map(|(name, times)| (name, instants(times))).collect();
         Self { dials, file, writing: Writing::Idle, has_failed: false, post }
     }
 
@@ -130,14 +139,17 @@ impl Budgets {
             self.writing = Writing::Outdated;
             return;
         }
-        let clock = seconds_of_clock();
-        let time =
-            |at: &Instant| clock.saturating_sub(now.saturating_duration_since(*at).as_secs());
+        let clock = clock_ms();
+        // Rounded up twice, as this is read: who looks at it later shall not think it older than it is.
+        let time = |at: &Instant| {
+            let age = now.saturating_duration_since(*at).as_millis();
+            (clock + 2).saturating_sub(u64::try_from(age).unwrap_or(u64::MAX))
+        };
         let times = |dials: &VecDeque<Instant>| dials.iter().map(time).collect();
         // One after the other: a map that is made of all at once sorts them first.
-        let mut dials = BTreeMap::new();
-        dials.extend(self.dials.iter().map(|(name, dials)| (name.clone(), times(dials))));
-        let (post, state) = (self.post.clone(), State { dials });
+        let mut dialled_ms = BTreeMap::new();
+        dialled_ms.extend(self.dials.iter().map(|(name, dials)| (name.clone(), times(dials))));
+        let (post, state) = (self.post.clone(), State { dialled_ms, ..State::default() });
         let job = move || post.send(Letter::Saved(write(&file, &state)));
         if let Err(error) = resolver::spawn(job) {
             log::warn!("no thread to write the state file: {error}");
@@ -180,8 +192,10 @@ fn write(file: &Path, state: &State) -> Result<(), String> {
     written.map_err(|error| format!("cannot write the state_file {}: {error}", file.display()))
 }
 
-fn seconds_of_clock() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+/// Milliseconds since 1970.
+fn clock_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -246,11 +260,49 @@ mod tests {
     }
 
     #[test]
+    fn restart_makes_no_dial_older_and_hardly_one_younger() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("state.json");
+        let one = DialBudget { dials: 1, ..BUDGET };
+        let start = now();
+        let (mut first, mut mailbox) = budgets(Some(file.clone()), start);
+        let dial = start.checked_sub(Duration::from_millis(1500)).unwrap();
+        assert_eq!(first.take("a", one, dial), Ok(()));
+        first.save(now());
+        write_out(&mut first, &mut mailbox, now());
+        let (mut second, _mailbox) = budgets(Some(file), now());
+        let until = second.take("a", one, now()).unwrap_err();
+        let error = until.checked_duration_since(dial + one.span).unwrap();
+        assert!(error < Duration::from_millis(200), "{error:?}");
+    }
+
+    #[test]
+    fn old_file_has_whole_seconds_and_a_dial_may_have_been_at_the_end_of_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("state.json");
+        let one = DialBudget { dials: 1, ..BUDGET };
+        let second = clock_ms() / 1000 - 3;
+        fs::write(&file, format!("{{\"dials\": {{\"a\": [{second}]}}}}")).unwrap();
+        let (mut budgets, _mailbox) = budgets(Some(file), now());
+        let until = budgets.take("a", one, now()).unwrap_err();
+        let (wait, now) = (until.saturating_duration_since(now()), clock_ms());
+        let end = (second + 1 + one.span.as_secs()) * 1000;
+        assert!(wait >= Duration::from_millis(end.saturating_sub(now + 1)), "{wait:?}");
+    }
+
+    #[test]
     fn file_that_is_damaged_from_the_future_or_out_of_reach_does_no_harm() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("state.json");
         let start = now();
-        for damaged in ["", "{", "[]", "{\"dials\": 5}", "{\"dials\": {\"a\": [\"x\"]}}"] {
+        for damaged in [
+            "",
+            "{",
+            "[]",
+            "{\"dials\": 5}",
+            "{\"dialled_ms\": 5}",
+            "{\"dials\": {\"a\": [\"x\"]}}",
+        ] {
             fs::write(&file, damaged).unwrap();
             let (mut budgets, mut mailbox) = budgets(Some(file.clone()), start);
             assert_eq!(budgets.take("a", BUDGET, start), Ok(()), "{damaged}");
