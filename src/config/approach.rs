@@ -42,6 +42,9 @@ pub struct DialBudget {
 /// Dials of a budget at most: each is remembered.
 pub const MAX_BUDGET_DIALS: usize = 10_000;
 
+/// The longest span of a budget.
+pub const MAX_BUDGET_SPAN: Duration = Duration::from_hours(24);
+
 /// A program that prints a token. `Debug` keeps its arguments to itself: they may be secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TokenCommand {

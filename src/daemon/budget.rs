@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::Letter;
-use crate::config::approach::{DialBudget, MAX_BUDGET_DIALS};
+use crate::config::approach::{DialBudget, MAX_BUDGET_DIALS, MAX_BUDGET_SPAN};
 use crate::config::settings::Source;
 use crate::net::resolver;
 use crate::reactor::mailbox::Post;
@@ -22,20 +22,33 @@ use crate::reactor::order::order;
 
 /// Bytes of the state file at most; a larger one is not ours.
 const MAX_STATE_BYTES: u64 = 16 * 1024 * 1024;
+/// Sources that are there no longer whose dials are remembered, at most.
+const MAX_ABSENT: usize = 32;
 /// Who else may read it: nobody.
 const MODE: u32 = 0o600;
 /// What a new state is called until it is whole.
 const DRAFT: &str = "new";
 
-/// The dials of all sources that have a budget.
+/// The dials of all sources that have a budget, or had one lately.
 #[derive(Debug)]
 pub(super) struct Budgets {
-    dials: Vec<(String, VecDeque<Instant>)>,
+    entries: Vec<Entry>,
     file: Option<PathBuf>,
     writing: Writing,
     /// Whether it is known that the file cannot be written.
     has_failed: bool,
     post: Post<Letter>,
+}
+
+/// The dials of a source, oldest first.
+#[derive(Debug)]
+struct Entry {
+    name: String,
+    dials: VecDeque<Instant>,
+    /// How long they count.
+    span: Duration,
+    /// Whether the source is there, and has a budget.
+    is_present: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,9 +90,9 @@ impl Budgets {
         let in_ms = |at: u64| at.saturating_add(1).saturating_mul(1000);
         let old = state.dials.into_iter();
         let old = old.map(|(name, times)| (name, times.into_iter().map(in_ms).collect()));
-        let dials = old.chain(state.dialled_ms);
-        let dials = dials.map(|(name, times)| (name, instants(times))).collect();
-        Self { dials, file, writing: Writing::Idle, has_failed: false, post }
+        let known = old.chain(state.dialled_ms);
+        let entries = known.map(|(name, times)| Entry::new(name, instants(times))).collect();
+        Self { entries, file, writing: Writing::Idle, has_failed: false, post }
     }
 
     /// Takes a dial from a source's budget; or says when there will be one, if it is used up.
@@ -90,7 +103,8 @@ impl Budgets {
         now: Instant,
     ) -> Result<(), Instant> {
         let at = self.place(name);
-        let dials = &mut self.dials[at].1;
+        let Entry { dials, span, .. } = &mut self.entries[at];
+        *span = budget.span;
         while dials.front().is_some_and(|at| *at + budget.span <= now) {
             dials.pop_front();
         }
@@ -103,11 +117,27 @@ impl Budgets {
         Err(dials[surplus - 1] + budget.span)
     }
 
-    /// Forgets the dials of sources that are there no longer, or have no budget.
-    pub(super) fn keep_only<'a>(&mut self, sources: impl Iterator<Item = &'a Source>) {
-        let has_budget = |source: &&Source| source.approach.dial_budget.is_some();
-        let names: Vec<_> = sources.filter(has_budget).map(Source::url_name).collect();
-        self.dials.retain(|(name, _)| names.contains(name));
+    /// Learns which sources there are. Others may come back: their dials are forgotten when they
+    /// count no longer, or when too many others have gone since.
+    pub(super) fn adopt<'a>(&mut self, sources: impl Iterator<Item = &'a Source>, now: Instant) {
+        let budget = |source: &Source| Some((source.url_name(), source.approach.dial_budget?));
+        let budgets: Vec<_> = sources.filter_map(budget).collect();
+        for entry in &mut self.entries {
+            let budget = budgets.iter().find(|(name, _)| *name == entry.name);
+            entry.is_present = budget.is_some();
+            entry.span = budget.map_or(entry.span, |(_, budget)| budget.span);
+        }
+        self.entries.retain(|entry| entry.is_present || entry.counts_at(now));
+        while self.absent().count() > MAX_ABSENT {
+            let longest_gone = self.absent().min_by_key(|(_, entry)| entry.dials.back().copied());
+            let Some((at, _)) = longest_gone else { break };
+            self.entries.remove(at);
+        }
+    }
+
+    /// The entries of sources that are there no longer, and where they are.
+    fn absent(&self) -> impl Iterator<Item = (usize, &Entry)> {
+        self.entries.iter().enumerate().filter(|(_, entry)| !entry.is_present)
     }
 
     /// Learns that a thread has written. What has happened since is written next.
@@ -126,9 +156,9 @@ impl Budgets {
 
     /// Where the dials of a source are.
     fn place(&mut self, name: &str) -> usize {
-        self.dials.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
-            self.dials.push((name.to_owned(), VecDeque::new()));
-            self.dials.len() - 1
+        self.entries.iter().position(|entry| entry.name == name).unwrap_or_else(|| {
+            self.entries.push(Entry::new(name.to_owned(), VecDeque::new()));
+            self.entries.len() - 1
         })
     }
 
@@ -148,7 +178,8 @@ impl Budgets {
         let times = |dials: &VecDeque<Instant>| dials.iter().map(time).collect();
         // One after the other: a map that is made of all at once sorts them first.
         let mut dialled_ms = BTreeMap::new();
-        dialled_ms.extend(self.dials.iter().map(|(name, dials)| (name.clone(), times(dials))));
+        let entries = self.entries.iter();
+        dialled_ms.extend(entries.map(|entry| (entry.name.clone(), times(&entry.dials))));
         let (post, state) = (self.post.clone(), State { dialled_ms, ..State::default() });
         let job = move || post.send(Letter::Saved(write(&file, &state)));
         if let Err(error) = resolver::spawn(job) {
@@ -156,6 +187,17 @@ impl Budgets {
             return;
         }
         self.writing = Writing::Busy;
+    }
+}
+
+impl Entry {
+    /// What is known of a source that is taken to be there.
+    fn new(name: String, dials: VecDeque<Instant>) -> Self {
+        Self { name, dials, span: MAX_BUDGET_SPAN, is_present: true }
+    }
+
+    fn counts_at(&self, now: Instant) -> bool {
+        self.dials.back().is_some_and(|at| *at + self.span > now)
     }
 }
 
@@ -203,6 +245,7 @@ mod tests {
     use mio::Poll;
 
     use super::*;
+    use crate::config;
     use crate::reactor::mailbox::Mailbox;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -240,6 +283,43 @@ mod tests {
         assert_eq!(budgets.take("a", BUDGET, start + 10 * SECOND), Err(start + 14 * SECOND));
         let smaller = DialBudget { dials: 1, ..BUDGET };
         assert_eq!(budgets.take("a", smaller, start + 10 * SECOND), Err(start + 20 * SECOND));
+    }
+
+    /// Sources of these names, with more keys.
+    fn sources(names: &[&str], more: &str) -> Vec<Source> {
+        let source = |name: &&str| {
+            format!("{{name: {name}, url: 'ws://a', unix_socket_path: /{name}{more}}}")
+        };
+        let sources: Vec<_> = names.iter().map(source).collect();
+        config::parse(&format!("sources: [{}]", sources.join(", "))).unwrap().sources
+    }
+
+    #[test]
+    fn source_that_is_taken_out_and_put_back_has_its_dials_until_they_are_over() {
+        let (start, (mut budgets, _mailbox)) = (now(), budgets(None, now()));
+        let with = sources(&["a", "b"], ", dial_budget: 3 per 10s");
+        for _ in 0..3 {
+            assert_eq!(budgets.take("a", BUDGET, start), Ok(()));
+        }
+        for without in [sources(&["b"], ""), sources(&["a", "b"], ""), sources(&["c", "b"], "")] {
+            budgets.adopt(without.iter(), start + SECOND);
+            budgets.adopt(with.iter(), start + 2 * SECOND);
+            assert_eq!(budgets.take("a", BUDGET, start + 3 * SECOND), Err(start + BUDGET.span));
+        }
+        budgets.adopt(sources(&["b"], "").iter(), start + BUDGET.span);
+        assert!(budgets.entries.is_empty(), "{budgets:?}");
+    }
+
+    #[test]
+    fn sources_that_have_gone_are_remembered_up_to_a_limit() {
+        let (start, (mut budgets, _mailbox)) = (now(), budgets(None, now()));
+        let millisecond = Duration::from_millis(1);
+        for n in 0..100 {
+            assert_eq!(budgets.take(&n.to_string(), BUDGET, start + n * millisecond), Ok(()));
+        }
+        budgets.adopt(sources(&["there"], "").iter(), start + SECOND);
+        assert_eq!(budgets.entries.len(), MAX_ABSENT);
+        assert!(budgets.entries.iter().all(|entry| entry.name.parse::<usize>().unwrap() >= 68));
     }
 
     #[test]

@@ -96,8 +96,7 @@ pub(super) struct Connected {
 }
 
 impl Dialing {
-    pub(super) fn new(sources: Vec<Source>, mut budgets: Budgets, post: Post<Letter>) -> Self {
-        budgets.keep_only(sources.iter());
+    pub(super) fn new(sources: Vec<Source>, budgets: Budgets, post: Post<Letter>) -> Self {
         let stages = sources.iter().map(|_| Stage::Idle).collect();
         let journeys = sources.iter().map(|_| None).collect();
         Self {
@@ -332,8 +331,13 @@ impl Dialing {
 
     /// Learns how to reach the source of each place. Dials of those that are removed, and of
     /// those that `redials` names, are given up.
-    pub(super) fn reload(&mut self, sources: Vec<Option<Source>>, redials: &[SourceId]) {
-        self.budgets.keep_only(sources.iter().flatten());
+    pub(super) fn reload(
+        &mut self,
+        sources: Vec<Option<Source>>,
+        redials: &[SourceId],
+        now: Instant,
+    ) {
+        self.budgets.adopt(sources.iter().flatten(), now);
         for (id, source) in (0..).map(SourceId).zip(sources) {
             if source.is_none() || redials.contains(&id) {
                 self.give_up(id);

@@ -135,7 +135,8 @@ impl Daemon {
         let sources = settings.sources.iter().map(|source| source.relay.clone()).collect();
         let mut relay = Relay::new(settings.channels.clone(), sources, fastrand::u64(..));
         relay.number_from(first_number(), clock());
-        let budgets = Budgets::open(settings.state_file.clone(), mailbox.post(), clock());
+        let mut budgets = Budgets::open(settings.state_file.clone(), mailbox.post(), clock());
+        budgets.adopt(settings.sources.iter(), clock());
         let dialing = Dialing::new(settings.sources.clone(), budgets, mailbox.post());
         passed.dismiss();
         let mailbox_post = mailbox.post();

@@ -165,7 +165,7 @@ impl Daemon {
         let registry = self.poller.registry();
         self.listening.reload(&plan.endpoints, &places, registry).map_err(ReloadError::Daemon)?;
         let recorded = plan.sources.clone();
-        self.dialing.reload(plan.sources, &plan.layout.redials);
+        self.dialing.reload(plan.sources, &plan.layout.redials, now);
         self.relay.reload(plan.layout, now);
         let recorded = (0..).map(SourceId).zip(recorded.iter().map(Option::as_ref));
         self.recorders.reload(recorded, &mut self.relay);

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::config::approach::{Approach, DialBudget, MAX_BUDGET_DIALS, TokenCommand};
+use crate::config::approach::{
+    Approach, DialBudget, MAX_BUDGET_DIALS, MAX_BUDGET_SPAN, TokenCommand,
+};
 use crate::config::section::Section;
 use crate::config::value;
 use crate::net::dial::Exit;
@@ -14,8 +16,7 @@ const TOKEN_TIMEOUTS: std::ops::RangeInclusive<Duration> =
 /// A shorter one ends connections that a lost packet or two hold up.
 const USER_TIMEOUTS: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_hours(1);
-const BUDGET_SPANS: std::ops::RangeInclusive<Duration> =
-    Duration::from_secs(1)..=Duration::from_hours(24);
+const BUDGET_SPANS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=MAX_BUDGET_SPAN;
 /// Bytes of an interface's name: `IFNAMSIZ` without its zero.
 const MAX_INTERFACE_BYTES: usize = 15;
 
