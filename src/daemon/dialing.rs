@@ -330,14 +330,20 @@ impl Dialing {
     }
 
     /// Learns how to reach the source of each place. Dials of those that are removed, and of
-    /// those that `redials` names, are given up.
+    /// those that `redials` names, are given up. Returns those whose budget is another.
     pub(super) fn reload(
         &mut self,
         sources: Vec<Option<Source>>,
         redials: &[SourceId],
         now: Instant,
-    ) {
+    ) -> Vec<SourceId> {
         self.budgets.adopt(sources.iter().flatten(), now);
+        let budget = |source: &Source| source.approach.dial_budget;
+        let has_another = |(old, new): (&Source, &Option<Source>)| {
+            new.as_ref().is_some_and(|new| budget(new) != budget(old))
+        };
+        let pairs = (0..).map(SourceId).zip(self.sources.iter().zip(&sources));
+        let counted_anew = pairs.filter(|(_, pair)| has_another(*pair)).map(|(id, _)| id).collect();
         for (id, source) in (0..).map(SourceId).zip(sources) {
             if source.is_none() || redials.contains(&id) {
                 self.give_up(id);
@@ -352,6 +358,7 @@ impl Dialing {
                 None => {}
             }
         }
+        counted_anew
     }
 
     fn give_up(&mut self, id: SourceId) {

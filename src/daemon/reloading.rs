@@ -165,8 +165,11 @@ impl Daemon {
         let registry = self.poller.registry();
         self.listening.reload(&plan.endpoints, &places, registry).map_err(ReloadError::Daemon)?;
         let recorded = plan.sources.clone();
-        self.dialing.reload(plan.sources, &plan.layout.redials, now);
+        let counted_anew = self.dialing.reload(plan.sources, &plan.layout.redials, now);
         self.relay.reload(plan.layout, now);
+        for source in counted_anew {
+            self.relay.budget_changed(source, now);
+        }
         let recorded = (0..).map(SourceId).zip(recorded.iter().map(Option::as_ref));
         self.recorders.reload(recorded, &mut self.relay);
         self.logging.change(&settings.log, output);

@@ -36,6 +36,13 @@ impl<S: Socket> Relay<S> {
         takes_more
     }
 
+    /// Learns that a source's dials are counted in another way. Who waits because of them asks again.
+    pub fn budget_changed(&mut self, id: SourceId, now: Instant) {
+        if self.sources[id.0].is_over_budget {
+            self.dial(id, now);
+        }
+    }
+
     /// The name of a source.
     pub fn source_name(&self, id: SourceId) -> &str {
         &self.sources[id.0].settings.name

@@ -251,6 +251,26 @@ fn circle_of_redirects_is_a_failed_dial_that_names_its_hosts() {
 }
 
 #[test]
+fn source_that_waits_for_its_budget_asks_again_when_a_reload_changes_it() {
+    let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
+    let config = |budget: &str| feed(&service.url(), &port, budget) + QUICK;
+    let program = Program::run(&folder, &config("dial_budget: 1 per 1h"));
+    let used_up = "is used up, dial in";
+    drop(service.accept());
+    program.wait_for_times(used_up, 1);
+    folder.write("config.yaml", &config("dial_budget: 2 per 1h"));
+    program.signal(Signal::HUP);
+    drop(service.accept());
+    program.wait_for_times(used_up, 2);
+    folder.write("config.yaml", &config("dial_budget: 2 per 2h"));
+    program.signal(Signal::HUP);
+    program.wait_for("its dial_budget of 2 per 2h is used up, dial in 7");
+    folder.write("config.yaml", &config(""));
+    program.signal(Signal::HUP);
+    greet(&mut service.accept(), &mut [&mut Peer::connect(&port)]);
+}
+
+#[test]
 fn interim_answers_before_the_handshake_and_of_the_proxy_are_passed_over() {
     let (folder, service, proxy, port) =
         (Folder::new(), Service::new(), Service::new(), Port::free());
