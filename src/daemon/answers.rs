@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::Daemon;
 use super::admin::{Access, Tap};
+use super::dialing::Outlook;
 use crate::codec::request::{Request, Response};
 use crate::codec::{Kind, Message};
 use crate::config::settings::Guests;
@@ -16,6 +17,8 @@ use crate::observe::prometheus;
 use crate::observe::snapshot::{ChannelStatus, Event, Snapshot, SourceStatus};
 use crate::observe::tapped::{TapEvent, TappedMessage};
 use crate::reactor::order::order;
+use crate::relay::State;
+use crate::relay::settings::SourceId;
 use crate::relay::stats::{ClientStats, RecordingStats, SourceStats};
 use crate::relay::tap::Way;
 
@@ -237,8 +240,30 @@ impl Daemon {
 
     fn redial(&mut self, name: &str, now: Instant) -> Response {
         let Some(source) = self.relay.source_named(name) else { return no_source(name) };
+        let legs = self.dialing.connections(name);
+        let told: Vec<_> =
+            legs.iter().filter_map(|(id, label)| self.told(*id, label, now)).collect();
         self.relay.redial_source(source, now);
-        Response::text(202, &format!("source {name} is dialled again"))
+        Response::text(202, &told.join("\n"))
+    }
+
+    /// What will come of a dial that is wanted of a source. `None`: others of its feed serve.
+    fn told(&self, id: SourceId, label: &str, now: Instant) -> Option<String> {
+        let ends = match self.relay.source_state(id) {
+            State::Idle | State::Removed => return None,
+            State::Opening(_) | State::Open { .. } => "disconnected, ",
+            State::Dialing | State::Waiting(_) | State::GivenUp | State::Ended => "",
+        };
+        Some(match self.dialing.outlook(id, now) {
+            Outlook::Free => format!("source {label} is dialled again"),
+            Outlook::UnderWay => format!("source {label}: a dial is under way already"),
+            Outlook::Postponed(until, budget) => {
+                let wait = until.saturating_duration_since(now).as_secs_f64().ceil();
+                format!(
+                    "source {label}: {ends}its dial_budget of {budget} is used up, dial in {wait} s"
+                )
+            }
+        })
     }
 }
 

@@ -102,19 +102,26 @@ impl Budgets {
         budget: DialBudget,
         now: Instant,
     ) -> Result<(), Instant> {
+        if let Some(until) = self.next_at(name, budget, now) {
+            return Err(until);
+        }
         let at = self.place(name);
         let Entry { dials, span, .. } = &mut self.entries[at];
         *span = budget.span;
         while dials.front().is_some_and(|at| *at + budget.span <= now) {
             dials.pop_front();
         }
+        dials.push_back(now);
+        self.save(now);
+        Ok(())
+    }
+
+    /// When a source's budget has its next dial; `None`: now.
+    pub(super) fn next_at(&self, name: &str, budget: DialBudget, now: Instant) -> Option<Instant> {
+        let entry = self.entries.iter().find(|entry| entry.name == name)?;
         // With a budget that has become smaller, older ones must go first.
-        let Some(surplus) = (dials.len() + 1).checked_sub(budget.dials).filter(|n| *n > 0) else {
-            dials.push_back(now);
-            self.save(now);
-            return Ok(());
-        };
-        Err(dials[surplus - 1] + budget.span)
+        let last = entry.dials.len().checked_sub(budget.dials)?;
+        Some(entry.dials[last] + budget.span).filter(|until| *until > now)
     }
 
     /// Learns which sources there are. Others may come back: their dials are forgotten when they

@@ -59,6 +59,17 @@ pub(super) enum Begun {
     Postponed(Instant, DialBudget),
 }
 
+/// What comes of it when an operator wants a dial.
+#[derive(Debug)]
+pub(super) enum Outlook {
+    /// It begins.
+    Free,
+    /// One is under way, and goes on.
+    UnderWay,
+    /// This budget has no dial left before then.
+    Postponed(Instant, DialBudget),
+}
+
 /// Names one dial of one source, so that a late answer is not taken for that of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt {
@@ -130,7 +141,13 @@ impl Dialing {
         if let Some(budget) = source.approach.dial_budget
             && let Err(until) = self.budgets.take(&source.url_name(), budget, now)
         {
-            return Begun::Postponed(until, budget);
+            // What an operator wants instead of it may not be had: it goes on.
+            return match self.stages[id.0] {
+                Stage::Connecting(_) => Begun::UnderWay,
+                Stage::Idle | Stage::Resolving { .. } | Stage::Hanging { .. } | Stage::Ready(_) => {
+                    Begun::Postponed(until, budget)
+                }
+            };
         }
         let token = source.approach.token.as_ref().map(|_| self.programs.start(id, None));
         let tether = match token.transpose() {
@@ -147,6 +164,32 @@ impl Dialing {
             }
         });
         failed.map_or(Begun::UnderWay, Begun::Failed)
+    }
+
+    /// The connections of a source of that name, with what the log calls them.
+    pub(super) fn connections(&self, name: &str) -> Vec<(SourceId, String)> {
+        let is_of = |source: &Source| match &source.relay.leg {
+            Some(leg) => leg.feed == name,
+            None => source.relay.name == name,
+        };
+        let sources = (0..).map(SourceId).zip(&self.sources);
+        let found = sources.filter(|(_, source)| is_of(source));
+        found.map(|(id, source)| (id, source.label().to_owned())).collect()
+    }
+
+    /// What would come of a dial that is begun now.
+    pub(super) fn outlook(&self, id: SourceId, now: Instant) -> Outlook {
+        let source = &self.sources[id.0];
+        let budget = source.approach.dial_budget;
+        let until = budget.and_then(|b| self.budgets.next_at(&source.url_name(), b, now));
+        match (&self.stages[id.0], until.zip(budget)) {
+            (Stage::Resolving { .. } | Stage::Hanging { .. }, _)
+            | (Stage::Connecting(_), Some(_)) => Outlook::UnderWay,
+            (Stage::Idle | Stage::Ready(_), Some((until, budget))) => {
+                Outlook::Postponed(until, budget)
+            }
+            (Stage::Idle | Stage::Connecting(_) | Stage::Ready(_), None) => Outlook::Free,
+        }
     }
 
     /// Learns that the state file was written, or why not.

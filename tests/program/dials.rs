@@ -251,6 +251,45 @@ fn circle_of_redirects_is_a_failed_dial_that_names_its_hosts() {
 }
 
 #[test]
+fn operator_is_told_what_is_in_the_way_of_a_dial() {
+    let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
+    folder.write("script", "touch asked; while test ! -e go; do sleep 0.01; done; echo token");
+    let more = "dial_budget: 2 per 1h\ntoken_command: '. ./script'\n\
+                headers: {X-Token: \"${token}\"}";
+    let socket = folder.join("admin.sock");
+    let config = feed(&service.url(), &port, more)
+        + &format!("admin: {{unix_socket_path: {}}}\n", socket.display());
+    let program = Program::run(&folder, &(config + QUICK));
+    let redial = || {
+        let (code, said, problems) =
+            ended(veylor(&folder).args(["redial", "feed", "--socket", "admin.sock"]));
+        assert_eq!(code, 0, "{problems}");
+        said
+    };
+    while !folder.join("asked").exists() {
+        thread::yield_now();
+    }
+    assert_eq!(redial(), "source feed: a dial is under way already\n");
+    folder.write("go", "");
+    let mut client = Peer::connect(&port);
+    let mut source = service.accept();
+    greet(&mut source, &mut [&mut client]);
+    assert_eq!(redial(), "source feed is dialled again\n");
+    assert_eq!(source.close_code(), 1000);
+    drop(source);
+    let mut source = service.accept();
+    greet(&mut source, &mut [&mut client]);
+    let said = redial();
+    let used_up = "its dial_budget of 2 per 1h is used up, dial in 3";
+    assert!(said.starts_with(&format!("source feed: disconnected, {used_up}")), "{said}");
+    assert_eq!(source.close_code(), 1000);
+    drop(source);
+    program.wait_for(used_up);
+    let said = redial();
+    assert!(said.starts_with(&format!("source feed: {used_up}")), "{said}");
+}
+
+#[test]
 fn source_that_waits_for_its_budget_asks_again_when_a_reload_changes_it() {
     let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
     let config = |budget: &str| feed(&service.url(), &port, budget) + QUICK;
