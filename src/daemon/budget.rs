@@ -9,6 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,8 @@ use crate::reactor::order::order;
 const MAX_STATE_BYTES: u64 = 16 * 1024 * 1024;
 /// Sources that are there no longer whose dials are remembered, at most.
 const MAX_ABSENT: usize = 32;
+/// The end of the relay waits for the file no longer: it may be on a disk that hangs.
+const LAST_WRITE: Duration = Duration::from_millis(500);
 /// Who else may read it: nobody.
 const MODE: u32 = 0o600;
 /// What a new state is called until it is whole.
@@ -38,7 +41,12 @@ pub(super) struct Budgets {
     /// Whether it is known that the file cannot be written.
     has_failed: bool,
     post: Post<Letter>,
+    /// What threads say that have written, behind a letter for each.
+    results: (Sender<Saved>, Receiver<Saved>),
 }
+
+/// Whether the file was written, or why not.
+type Saved = Result<(), String>;
 
 /// The dials of a source, oldest first.
 #[derive(Debug)]
@@ -92,7 +100,14 @@ impl Budgets {
         let old = old.map(|(name, times)| (name, times.into_iter().map(in_ms).collect()));
         let known = old.chain(state.dialled_ms);
         let entries = known.map(|(name, times)| Entry::new(name, instants(times))).collect();
-        Self { entries, file, writing: Writing::Idle, has_failed: false, post }
+        Self {
+            entries,
+            file,
+            writing: Writing::Idle,
+            has_failed: false,
+            post,
+            results: mpsc::channel(),
+        }
     }
 
     /// Takes a dial from a source's budget; or says when there will be one, if it is used up.
@@ -147,8 +162,15 @@ impl Budgets {
         self.entries.iter().enumerate().filter(|(_, entry)| !entry.is_present)
     }
 
-    /// Learns that a thread has written. What has happened since is written next.
-    pub(super) fn saved(&mut self, saved: &Result<(), String>, now: Instant) {
+    /// Learns that a thread has written.
+    pub(super) fn saved(&mut self, now: Instant) {
+        if let Ok(saved) = self.results.1.try_recv() {
+            self.take_result(&saved, now);
+        }
+    }
+
+    /// Takes the result of a thread. What has happened since is written next.
+    fn take_result(&mut self, saved: &Saved, now: Instant) {
         let was = std::mem::replace(&mut self.writing, Writing::Idle);
         if let Err(why) = saved
             && !self.has_failed
@@ -187,13 +209,31 @@ impl Budgets {
         let mut dialled_ms = BTreeMap::new();
         let entries = self.entries.iter();
         dialled_ms.extend(entries.map(|entry| (entry.name.clone(), times(&entry.dials))));
-        let (post, state) = (self.post.clone(), State { dialled_ms, ..State::default() });
-        let job = move || post.send(Letter::Saved(write(&file, &state)));
+        let (post, results) = (self.post.clone(), self.results.0.clone());
+        let state = State { dialled_ms, ..State::default() };
+        let job = move || {
+            // The loop may have ended.
+            let _ = results.send(write(&file, &state));
+            post.send(Letter::Saved);
+        };
         if let Err(error) = resolver::spawn(job) {
             log::warn!("no thread to write the state file: {error}");
             return;
         }
         self.writing = Writing::Busy;
+    }
+}
+
+impl Drop for Budgets {
+    /// A dial of the last moment is in the file, too.
+    fn drop(&mut self) {
+        let until = clock() + LAST_WRITE;
+        while self.writing != Writing::Idle {
+            let now = clock();
+            let left = until.saturating_duration_since(now);
+            let Ok(saved) = self.results.1.recv_timeout(left) else { return };
+            self.take_result(&saved, now);
+        }
     }
 }
 
@@ -241,6 +281,11 @@ fn write(file: &Path, state: &State) -> Result<(), String> {
     written.map_err(|error| format!("cannot write the state_file {}: {error}", file.display()))
 }
 
+#[expect(clippy::disallowed_methods, reason = "the loop has ended")]
+fn clock() -> Instant {
+    Instant::now()
+}
+
 /// Milliseconds since 1970.
 fn clock_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -272,7 +317,7 @@ mod tests {
     fn write_out(budgets: &mut Budgets, mailbox: &mut Mailbox<Letter>, now: Instant) {
         while budgets.writing != Writing::Idle {
             match mailbox.next() {
-                Some(Letter::Saved(saved)) => budgets.saved(&saved, now),
+                Some(Letter::Saved) => budgets.saved(now),
                 _ => std::thread::yield_now(),
             }
         }
@@ -344,6 +389,19 @@ mod tests {
         let wait = until.saturating_duration_since(start);
         assert!(wait > 5 * SECOND && wait <= 10 * SECOND, "{wait:?}");
         assert_eq!(second.take("a", BUDGET, start + 11 * SECOND), Ok(()));
+    }
+
+    #[test]
+    fn end_waits_until_the_last_dial_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("state.json");
+        let (mut first, _mailbox) = budgets(Some(file.clone()), now());
+        for _ in 0..3 {
+            assert_eq!(first.take("a", BUDGET, now()), Ok(()));
+        }
+        drop(first);
+        let (mut second, _mailbox) = budgets(Some(file), now());
+        assert!(second.take("a", BUDGET, now()).is_err());
     }
 
     #[test]

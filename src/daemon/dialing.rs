@@ -192,9 +192,9 @@ impl Dialing {
         }
     }
 
-    /// Learns that the state file was written, or why not.
-    pub(super) fn saved(&mut self, saved: &Result<(), String>, now: Instant) {
-        self.budgets.saved(saved, now);
+    /// Learns that the state file was written, or not.
+    pub(super) fn saved(&mut self, now: Instant) {
+        self.budgets.saved(now);
     }
 
     /// Dials a source where it has said that it is. Says why, if that is impossible.

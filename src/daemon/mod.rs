@@ -119,8 +119,8 @@ pub enum Letter {
     Prompted(Key, Result<Printed, String>),
     /// A recording is open, or why not.
     Opened(Attempt, Result<Box<Recording>, String>),
-    /// The state file was written, or why not.
-    Saved(Result<(), String>),
+    /// The state file was written, or not.
+    Saved,
     /// The configuration was read again, or is wrong.
     Reloaded(u64, Result<Box<Reading>, ReloadError>),
 }
@@ -419,7 +419,7 @@ impl Daemon {
                         self.relay.dial_failed(source, &why, now);
                     }
                 }
-                Letter::Saved(saved) => self.dialing.saved(&saved, now),
+                Letter::Saved => self.dialing.saved(now),
                 Letter::Resolved(attempt, resolved) => {
                     if let Some((source, why)) = self.dialing.resolved(attempt, resolved, now) {
                         self.relay.dial_failed(source, &why, now);

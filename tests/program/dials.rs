@@ -4,11 +4,12 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::thread;
+use std::time::Duration;
 
 use rustix::process::Signal;
 
 use crate::peer::{Peer, Service, greet};
-use crate::program::{Folder, Port, Program, QUICK, WAIT, ended, feed, veylor};
+use crate::program::{Folder, Port, Program, QUICK, Stopwatch, WAIT, ended, feed, veylor};
 
 #[test]
 fn refusal_is_named_as_such_and_the_subprotocol_of_the_source_is_shown() {
@@ -287,6 +288,27 @@ fn operator_is_told_what_is_in_the_way_of_a_dial() {
     program.wait_for(used_up);
     let said = redial();
     assert!(said.starts_with(&format!("source feed: {used_up}")), "{said}");
+}
+
+#[test]
+fn restarts_get_no_dial_more_out_of_a_budget() {
+    let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
+    let config =
+        feed(&service.url(), &port, "dial_budget: 3 per 2s") + "state_file: state.json\n" + QUICK;
+    let watch = Stopwatch::start();
+    let mut dials = Vec::new();
+    for _ in 0..3 {
+        let mut program = Program::run(&folder, &config);
+        for _ in 0..2 {
+            drop(service.accept());
+            dials.push(watch.elapsed());
+        }
+        program.signal(Signal::TERM);
+        assert_eq!(program.exit_code(WAIT), 0);
+    }
+    // We hear of a dial a little later than it was made.
+    let least = Duration::from_millis(1900);
+    assert!(dials.windows(4).all(|four| four[3].saturating_sub(four[0]) > least), "{dials:?}");
 }
 
 #[test]
