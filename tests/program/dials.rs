@@ -312,6 +312,22 @@ fn restarts_get_no_dial_more_out_of_a_budget() {
 }
 
 #[test]
+fn source_that_is_renamed_back_finds_its_budget_as_it_was() {
+    let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
+    let config = feed(&service.url(), &port, "dial_budget: 1 per 1h") + QUICK;
+    let program = Program::run(&folder, &config);
+    drop(service.accept());
+    program.wait_for_times("source feed: its dial_budget of 1 per 1h is used up", 1);
+    folder.write("config.yaml", &config.replace("name: feed", "name: other"));
+    program.signal(Signal::HUP);
+    drop(service.accept());
+    program.wait_for("source other: its dial_budget of 1 per 1h is used up");
+    folder.write("config.yaml", &config);
+    program.signal(Signal::HUP);
+    program.wait_for_times("source feed: its dial_budget of 1 per 1h is used up", 2);
+}
+
+#[test]
 fn source_that_waits_for_its_budget_asks_again_when_a_reload_changes_it() {
     let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
     let config = |budget: &str| feed(&service.url(), &port, budget) + QUICK;
