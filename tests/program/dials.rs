@@ -325,6 +325,7 @@ fn source_that_is_renamed_back_finds_its_budget_as_it_was() {
     folder.write("config.yaml", &config);
     program.signal(Signal::HUP);
     program.wait_for_times("source feed: its dial_budget of 1 per 1h is used up", 2);
+    assert_eq!(program.stderr().matches("source feed: dialing").count(), 1);
 }
 
 #[test]

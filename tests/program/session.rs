@@ -97,7 +97,7 @@ fn program_of_a_connection_that_is_gone_is_killed_and_the_next_runs_its_own() {
     let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
     let socket = folder.join("admin.sock");
     let config = |more: &str| {
-        let more = format!("on_connect_command: '{HANGS}'\n{more}");
+        let more = format!("on_connect_command: {{command: '{HANGS}', timeout: 5m}}\n{more}");
         feed(&service.url(), &port, &more)
             + &format!("admin: {{unix_socket_path: {}}}\n", socket.display())
             + QUICK
@@ -132,7 +132,7 @@ fn program_of_a_connection_that_is_gone_is_killed_and_the_next_runs_its_own() {
 #[test]
 fn program_ends_with_the_relay_and_so_do_its_children() {
     let (folder, service, port) = (Folder::new(), Service::new(), Port::free());
-    let more = format!("on_connect_command: '{HANGS}'");
+    let more = format!("on_connect_command: {{command: '{HANGS}', timeout: 5m}}");
     let mut program = Program::run(&folder, &(feed(&service.url(), &port, &more) + QUICK));
     let mut source = service.accept();
     source.send("hello");
