@@ -10,11 +10,11 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::Letter;
+use super::{Letter, clock};
 use crate::config::approach::{DialBudget, MAX_BUDGET_DIALS, MAX_BUDGET_SPAN};
 use crate::config::settings::Source;
 use crate::net::resolver;
@@ -83,10 +83,10 @@ impl Budgets {
     /// What is known from the last time. A file that is damaged is warned of, and begun anew.
     pub(super) fn open(file: Option<PathBuf>, post: Post<Letter>, now: Instant) -> Self {
         // First, and not after a wait for the disk: `now` is of now.
-        let clock = clock_ms();
+        let clock_ms = clock::unix_millis();
         let state = file.as_deref().map(read).unwrap_or_default();
         let instant = |at: u64| {
-            let age = Duration::from_millis(clock.saturating_sub(at));
+            let age = Duration::from_millis(clock_ms.saturating_sub(at));
             now.checked_sub(age).unwrap_or(now)
         };
         let instants = |times: Vec<u64>| {
@@ -198,11 +198,11 @@ impl Budgets {
             self.writing = Writing::Outdated;
             return;
         }
-        let clock = clock_ms();
+        let clock_ms = clock::unix_millis();
         // Rounded up twice, as this is read: who looks at it later shall not think it older than it is.
         let time = |at: &Instant| {
             let age = now.saturating_duration_since(*at).as_millis();
-            (clock + 2).saturating_sub(u64::try_from(age).unwrap_or(u64::MAX))
+            (clock_ms + 2).saturating_sub(u64::try_from(age).unwrap_or(u64::MAX))
         };
         let times = |dials: &VecDeque<Instant>| dials.iter().map(time).collect();
         // One after the other: a map that is made of all at once sorts them first.
@@ -227,9 +227,9 @@ impl Budgets {
 impl Drop for Budgets {
     /// A dial of the last moment is in the file, too.
     fn drop(&mut self) {
-        let until = clock() + LAST_WRITE;
+        let until = clock::now() + LAST_WRITE;
         while self.writing != Writing::Idle {
-            let now = clock();
+            let now = clock::now();
             let left = until.saturating_duration_since(now);
             let Ok(saved) = self.results.1.recv_timeout(left) else { return };
             self.take_result(&saved, now);
@@ -279,17 +279,6 @@ fn write(file: &Path, state: &State) -> Result<(), String> {
         fs::rename(&draft, file)
     });
     written.map_err(|error| format!("cannot write the state_file {}: {error}", file.display()))
-}
-
-#[expect(clippy::disallowed_methods, reason = "the loop has ended")]
-fn clock() -> Instant {
-    Instant::now()
-}
-
-/// Milliseconds since 1970.
-fn clock_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -426,11 +415,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("state.json");
         let one = DialBudget { dials: 1, ..BUDGET };
-        let second = clock_ms() / 1000 - 3;
+        let second = clock::unix_millis() / 1000 - 3;
         fs::write(&file, format!("{{\"dials\": {{\"a\": [{second}]}}}}")).unwrap();
         let (mut budgets, _mailbox) = budgets(Some(file), now());
         let until = budgets.take("a", one, now()).unwrap_err();
-        let (wait, now) = (until.saturating_duration_since(now()), clock_ms());
+        let (wait, now) = (until.saturating_duration_since(now()), clock::unix_millis());
         let end = (second + 1 + one.span.as_secs()) * 1000;
         assert!(wait >= Duration::from_millis(end.saturating_sub(now + 1)), "{wait:?}");
     }

@@ -8,8 +8,9 @@ use std::io::{self, Read};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::clock;
 use crate::reactor::table::Key;
 use crate::relay::settings::SourceId;
 
@@ -79,9 +80,9 @@ impl Programs {
 impl Drop for Programs {
     fn drop(&mut self) {
         self.stop_all();
-        let until = clock() + STOP_WAIT;
+        let until = clock::now() + STOP_WAIT;
         for Running { leash, .. } in &mut self.running {
-            let left = until.saturating_duration_since(clock());
+            let left = until.saturating_duration_since(clock::now());
             let waits =
                 leash.set_nonblocking(false).and_then(|()| leash.set_read_timeout(Some(left)));
             // No time is left, or the thread is waited for.
@@ -114,11 +115,6 @@ fn pair() -> io::Result<(UnixStream, Tether)> {
     let (near, far) = UnixStream::pair()?;
     near.set_nonblocking(true)?;
     Ok((near, Tether(far)))
-}
-
-#[expect(clippy::disallowed_methods, reason = "waits for threads at the end of the loop")]
-fn clock() -> Instant {
-    Instant::now()
 }
 
 #[cfg(test)]
@@ -160,12 +156,12 @@ mod tests {
     fn end_waits_for_programs_and_not_for_ever() {
         let mut programs = Programs::default();
         let tether = programs.start(A, None).unwrap();
-        let begun = clock();
+        let begun = clock::now();
         drop(programs);
-        assert!(clock().saturating_duration_since(begun) >= STOP_WAIT);
+        assert!(clock::now().saturating_duration_since(begun) >= STOP_WAIT);
         let mut programs = Programs::default();
         drop(programs.start(A, None).unwrap());
         drop((tether, programs));
-        assert!(clock().saturating_duration_since(begun) < 2 * STOP_WAIT);
+        assert!(clock::now().saturating_duration_since(begun) < 2 * STOP_WAIT);
     }
 }

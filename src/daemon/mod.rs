@@ -6,6 +6,7 @@
 mod admin;
 mod answers;
 mod budget;
+mod clock;
 mod dialing;
 mod error;
 mod leash;
@@ -31,7 +32,7 @@ mod watch;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use mio::{Registry, Token};
 
@@ -66,9 +67,6 @@ use crate::relay::{Command, Outcome, Peer, Relay};
 
 /// A turn that passed so much on does not linger: its batch is large enough.
 const BATCH_BYTES: usize = 16 * 1024;
-
-/// Microseconds of 2020: a clock that says less was never set.
-const CLOCK_IS_SET: u64 = 50 * 365 * 24 * 3600 * 1_000_000;
 
 /// Those who watch get a snapshot this often.
 const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
@@ -134,9 +132,9 @@ impl Daemon {
         let listening = Listening::open(&settings, &mut passed, poller.registry())?;
         let sources = settings.sources.iter().map(|source| source.relay.clone()).collect();
         let mut relay = Relay::new(settings.channels.clone(), sources, fastrand::u64(..));
-        relay.number_from(first_number(), clock());
-        let mut budgets = Budgets::open(settings.state_file.clone(), mailbox.post(), clock());
-        budgets.adopt(settings.sources.iter(), clock());
+        relay.number_from(clock::first_number(), clock::now());
+        let mut budgets = Budgets::open(settings.state_file.clone(), mailbox.post(), clock::now());
+        budgets.adopt(settings.sources.iter(), clock::now());
         let dialing = Dialing::new(settings.sources.clone(), budgets, mailbox.post());
         passed.dismiss();
         let mailbox_post = mailbox.post();
@@ -155,7 +153,7 @@ impl Daemon {
             notify: Notify::from_env(),
             events: Vec::new(),
             settings,
-            started: clock(),
+            started: clock::now(),
             turns: Recorder::default(),
             deliveries: Recorder::default(),
             next_snapshot: None,
@@ -192,7 +190,7 @@ impl Daemon {
 
     /// Relays until it is told to stop, or nothing is left to relay.
     pub fn run(mut self) -> Result<Ended, Error> {
-        let mut now = clock();
+        let mut now = clock::now();
         let sources = (0..).map(SourceId).zip(self.settings.sources.iter().map(Some));
         self.recorders.reload(sources, &mut self.relay);
         self.notify.ready();
@@ -201,7 +199,7 @@ impl Daemon {
         while !self.relay.is_finished() {
             let pace = self.poller.wait(now, self.wake_at(now)).map_err(Error::System)?;
             self.linger(pace);
-            now = clock();
+            now = clock::now();
             self.recorders.begin_turn(&mut self.relay);
             self.read(now);
             self.relay.expire(now);
@@ -269,7 +267,7 @@ impl Daemon {
 
     /// Measures the turn. The next wait counts from its end.
     fn end_turn(&mut self, begun: Instant) -> Instant {
-        let now = clock();
+        let now = clock::now();
         let spent = now.saturating_duration_since(begun);
         self.turns.record(spent);
         if self.relay.batch_bytes() > 0 {
@@ -485,24 +483,4 @@ fn apart(accepted: Accepted) -> (Stream, Peer) {
         Accepted::Tcp(stream, address) => (stream, Peer::Tcp(address)),
         Accepted::Unix(stream, credentials) => (stream, Peer::Unix(credentials)),
     }
-}
-
-/// Microseconds since the epoch.
-/// Where numbers begin. A clock that nobody has set begins at the same time in each life: then they
-/// begin anywhere, so that a number of another life is not taken for one of this.
-fn first_number() -> u64 {
-    match wall_clock() {
-        unset @ ..CLOCK_IS_SET => unset + fastrand::u64(..CLOCK_IS_SET / 2),
-        set => set,
-    }
-}
-
-fn wall_clock() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_micros()).unwrap_or_default()
-}
-
-#[expect(clippy::disallowed_methods, reason = "only the loop reads the clock")]
-fn clock() -> Instant {
-    Instant::now()
 }

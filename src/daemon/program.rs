@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use super::clock;
 use super::leash::Tether;
 
 /// Bytes that a program may print.
@@ -46,7 +47,7 @@ pub(super) fn run(
         .spawn()
         .map_err(|error| format!("cannot be run: {error}"))?;
     let mut pipes = Pipes::of(&mut child, stdin, tether);
-    let ended = pipes.attend(&mut child, clock() + timeout);
+    let ended = pipes.attend(&mut child, clock::now() + timeout);
     let status = match ended {
         Ok(Some(status)) => status,
         Ok(None) => {
@@ -99,7 +100,7 @@ impl<'a> Pipes<'a> {
                 self.exchange(Duration::ZERO)?;
                 return Ok(Some(status));
             }
-            let left = until.saturating_duration_since(clock());
+            let left = until.saturating_duration_since(clock::now());
             if left.is_zero() {
                 return Ok(None);
             }
@@ -202,11 +203,6 @@ fn ending(status: ExitStatus) -> String {
         (None, Some(signal)) => format!("was ended by signal {signal}"),
         (None, None) => status.to_string(),
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a thread beside the loop waits for a program")]
-fn clock() -> Instant {
-    Instant::now()
 }
 
 #[cfg(test)]

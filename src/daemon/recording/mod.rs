@@ -15,11 +15,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Once};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use signal_hook::consts::SIGXFSZ;
 
 use self::writer::{Letter, Writer};
+use super::clock;
 use crate::config::recording::Record;
 use crate::config::settings::Source;
 use crate::net::stream::Stream;
@@ -149,7 +150,7 @@ impl Recorders {
     /// Tells the relay what time it is, before anything is read.
     pub(super) fn begin_turn(&self, relay: &mut Relay<Stream>) {
         if !self.running.is_empty() {
-            relay.set_record_time(unix_micros());
+            relay.set_record_time(clock::unix_micros());
         }
     }
 
@@ -260,9 +261,4 @@ fn outlive_file_limits() {
 /// Tries whether a source can be recorded, if it is to be, before anything depends on it.
 pub fn try_out(source: &Source) -> io::Result<()> {
     Task::of(source).map_or(Ok(()), |task| file::RecordingFile::open(&task).map(drop))
-}
-
-fn unix_micros() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }

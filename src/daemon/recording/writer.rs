@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use super::super::clock;
 use super::file::RecordingFile;
-use super::{LETTER_BYTES, Meter, RETRY, Task, unix_micros};
+use super::{LETTER_BYTES, Meter, RETRY, Task};
 use crate::codec::recording::{Happening, messages_in, push};
 use crate::config::plan::rounded_size;
 use crate::relay::record::Records;
@@ -47,7 +48,7 @@ pub(super) struct Writer {
 impl Writer {
     /// A recording whose file is not open yet.
     pub(super) fn new(task: Task, meter: Arc<Meter>) -> Self {
-        let now = clock();
+        let now = clock::now();
         Self {
             task,
             meter,
@@ -62,7 +63,7 @@ impl Writer {
 
     /// Writes until nobody sends letters any more. Blocks: runs on a thread of its own.
     pub(super) fn run(mut self, letters: &Receiver<Letter>) {
-        self.open_again(clock());
+        self.open_again(clock::now());
         loop {
             match self.receive(letters) {
                 Ok(Letter::Records(records)) => self.gather(records),
@@ -70,7 +71,7 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            let now = clock();
+            let now = clock::now();
             self.open_again(now);
             if self.gathered.bytes.len() >= GATHERED_BYTES || self.write_at <= now {
                 self.write(now);
@@ -87,7 +88,7 @@ impl Writer {
             None => self.write_at,
             Some(retry_at) => retry_at,
         };
-        letters.recv_timeout(wake_at.saturating_duration_since(clock()))
+        letters.recv_timeout(wake_at.saturating_duration_since(clock::now()))
     }
 
     fn adopt(&mut self, task: Task) {
@@ -129,7 +130,7 @@ impl Writer {
         }
         if self.gathered.bytes.is_empty() {
             self.gathered = records;
-            self.write_at = clock() + GATHER;
+            self.write_at = clock::now() + GATHER;
             return;
         }
         self.gathered.bytes.extend_from_slice(&records.bytes);
@@ -203,7 +204,7 @@ impl Writer {
     }
 
     fn end(&mut self) {
-        self.write(clock());
+        self.write(clock::now());
         self.note_last_gap();
         self.tell_of_end();
     }
@@ -213,7 +214,7 @@ impl Writer {
         let missed = self.meter.untold_messages.swap(0, Ordering::AcqRel);
         let Some(file) = self.file.as_mut().filter(|_| missed > 0) else { return };
         let mut gap = Vec::new();
-        push(unix_micros(), Happening::Gap(missed), &mut gap);
+        push(clock::unix_micros(), Happening::Gap(missed), &mut gap);
         if file.take_up() && file.append(&gap).is_ok() {
             self.meter.bytes.fetch_add(gap.len() as u64, Ordering::Relaxed);
         }
@@ -237,9 +238,4 @@ impl Writer {
     fn path(&self) -> String {
         self.task.record.path.display().to_string()
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "this thread has no loop that reads the clock")]
-fn clock() -> Instant {
-    Instant::now()
 }
