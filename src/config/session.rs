@@ -191,14 +191,14 @@ mod tests {
         let keys = "
     on_connect:
       - plain
-      - {op: subscribe, send: x}
+      - {op: subscribe, timeout: 5}
       - {send: {send: x, timeout: 5}, timeout: 2s, wait_for: {equals: ok}}
       - {wait_for: {contains: hello}}
       - [1, two]
 ";
         let Script { steps, .. } = script(keys);
         let texts: Vec<_> = steps.iter().map(sent).collect();
-        let json = [r#"{"op":"subscribe","send":"x"}"#, r#"{"send":"x","timeout":5}"#];
+        let json = [r#"{"op":"subscribe","timeout":5}"#, r#"{"send":"x","timeout":5}"#];
         assert_eq!(texts, ["plain", json[0], json[1], "-", r#"[1,"two"]"#]);
         let waits: Vec<_> = steps.iter().map(|step| step.wait.clone().map(|w| w.timeout)).collect();
         let seconds = |seconds| Some(Duration::from_secs(seconds));
@@ -238,6 +238,26 @@ mod tests {
         assert!(reply.forward);
         let answer = reply.answer.to(br#"{"op":"ping","id":9}"#).unwrap();
         assert_eq!(answer.bytes, br#"{"op":"pong","id":9}"#);
+    }
+
+    #[test]
+    fn step_with_a_wrong_key_is_no_message() {
+        for (item, wrong) in [
+            ("{send: login, await: {contains: ok}}", "await: unknown key"),
+            (
+                "{send: login, waitfor: {contains: ok}}",
+                "waitfor: unknown key, did you mean wait_for?",
+            ),
+            ("{binary: AAEC, x: 1}", "x: unknown key, known here are send, binary, "),
+            ("{op: subscribe, send: x}", "op: unknown key"),
+            ("{timeout: 5s}", "has a timeout and nothing to wait for"),
+        ] {
+            let text = format!(
+                "sources:\n  - url: ws://h\n    unix_socket_path: /s\n    on_connect:\n      - {item}\n"
+            );
+            let error = parse(&text).unwrap_err().to_string();
+            assert!(error.contains("on_connect[0]") && error.contains(wrong), "{error}");
+        }
     }
 
     #[test]

@@ -79,12 +79,12 @@ fn steps(section: &mut Section<'_>) -> Vec<StepTemplate> {
 }
 
 /// Whether an item tells what to do, and is not the message itself. One that nearly does is taken
-/// for a step with a wrong key.
+/// for a step with a wrong key: a misspelt one shall not go to the service.
 fn is_step(item: &Raw) -> bool {
     let Raw::Map(entries) = item else { return false };
-    let has = |key: &str| entries.iter().any(|(name, _)| name == key);
-    let is_meant = |(key, _): &(String, Raw)| nearest(key, STEP_KEYS).is_some();
-    STEP_KEYS[..3].iter().any(|key| has(key)) && (has("wait_for") || entries.iter().all(is_meant))
+    let tells = |(key, _): &(String, Raw)| STEP_KEYS[..3].contains(&&**key);
+    let is_near = |(key, _): &(String, Raw)| nearest(key, STEP_KEYS).is_some();
+    entries.iter().any(tells) || (!entries.is_empty() && entries.iter().all(is_near))
 }
 
 fn step(section: &mut Section<'_>) -> StepTemplate {
