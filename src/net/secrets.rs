@@ -12,10 +12,13 @@ const MIN_SECRET_BYTES: usize = 6;
 pub struct Secrets(Vec<String>);
 
 impl Secrets {
-    /// Hides a word from now on, as it is and as it reads if it stands in a URL, unless it is too short
-    /// to be secret.
+    /// Hides a word from now on, as it is, as it reads if it stands in a URL, and as JSON has it, unless
+    /// it is too short to be secret.
     pub fn add(&mut self, word: &str) {
-        for word in [word.trim().to_owned(), percent_decoded(word.trim())] {
+        let word = word.trim();
+        let json = serde_json::Value::from(word).to_string();
+        let in_json = json[1..json.len() - 1].to_owned();
+        for word in [word.to_owned(), percent_decoded(word), in_json] {
             if word.len() >= MIN_SECRET_BYTES && !self.0.contains(&word) {
                 // A word that is a part of another must leave that one whole.
                 let place = self.0.partition_point(|other| other.len() > word.len());
@@ -49,9 +52,16 @@ mod tests {
     #[test]
     fn words_are_hidden_whole_and_however_they_are_written() {
         let mut secrets = Secrets::default();
-        secrets.extend(["s3cret", "s3cret-and-more", "p%40ssword", "key", " padded \n"]);
-        let said = "key s3cret-and-more s3cret p%40ssword p@ssword padded";
-        assert_eq!(secrets.hide(said), "key … … … … …");
-        assert_eq!(format!("{secrets:?}"), "Secrets(5)");
+        secrets.extend([
+            "s3cret",
+            "s3cret-and-more",
+            "p%40ssword",
+            "key",
+            " padded \n",
+            "a\"b\\cd",
+        ]);
+        let said = r#"key s3cret-and-more s3cret p%40ssword p@ssword padded a"b\cd a\"b\\cd"#;
+        assert_eq!(secrets.hide(said), "key … … … … … … …");
+        assert_eq!(format!("{secrets:?}"), "Secrets(7)");
     }
 }
