@@ -36,6 +36,12 @@ impl<S: Socket> Relay<S> {
             stats.own_messages += leg.own_messages;
             stats.outbox_bytes += leg.outbox_bytes;
             stats.is_paused |= leg.is_paused;
+            // While another connection serves it is easily overlooked.
+            let is_wanted = leg.state != "standby";
+            if is_wanted && leg.state != "open" && stats.last_error.is_none() {
+                let label = other.label();
+                stats.last_error = leg.last_error.map(|error| format!("{label}: {error}"));
+            }
         }
         let legs = feed.legs.iter().map(|leg| LegStats {
             is_serving: feed.is_up && source(leg).place == serving.place,

@@ -110,6 +110,8 @@ fn next_url_serves_when_the_first_is_lost_and_until_it_is_stable_again() {
     world.unreachable = vec![A];
     world.lose(A);
     assert_eq!(states(&world), ["waiting", "open", "standby"]);
+    let error = stats(&world).last_error.unwrap();
+    assert!(error.starts_with("test/1: "), "what is amiss is told of the whole: {error}");
     bring(&mut world, &[B], 5..8);
     world.unreachable.clear();
     world.pass(6 * SECOND);
