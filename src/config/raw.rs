@@ -72,6 +72,15 @@ impl<'de> Visitor<'de> for RawVisitor {
         Ok(Raw::Whole(value.to_string()))
     }
 
+    // Larger ones, up to 38 digits: numbers of orders, in messages.
+    fn visit_u128<E>(self, value: u128) -> Result<Raw, E> {
+        Ok(Raw::Whole(value.to_string()))
+    }
+
+    fn visit_i128<E>(self, value: i128) -> Result<Raw, E> {
+        Ok(Raw::Whole(value.to_string()))
+    }
+
     fn visit_f64<E>(self, value: f64) -> Result<Raw, E> {
         Ok(Raw::Fraction(value.to_string()))
     }
@@ -128,7 +137,7 @@ impl Visitor<'_> for NewKey<'_> {
     type Value = String;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
+        f.write_str("a text as the key: put it in quotes")
     }
 
     fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<String, E> {
@@ -211,6 +220,18 @@ mod tests {
     }
 
     #[test]
+    fn large_numbers_stay_whole_and_keys_are_texts() {
+        let number = "12345678901234567890123".to_owned();
+        assert_eq!(parse(&number).unwrap(), Raw::Whole(number.clone()));
+        let negative = format!("-{number}");
+        assert_eq!(parse(&negative).unwrap(), Raw::Whole(negative.clone()));
+        for key in ["1", "0.5", "true"] {
+            let problem = problem_of(&format!("{key}: a\n"));
+            assert!(problem.contains("a text as the key: put it in quotes"), "{problem}");
+        }
+    }
+
+    #[test]
     fn empty_text_is_nothing() {
         assert_eq!(parse("").unwrap(), Raw::Nothing);
         assert_eq!(parse("# only a remark\n").unwrap(), Raw::Nothing);
@@ -232,7 +253,7 @@ mod tests {
         );
         assert_eq!(problem_of("a: *x"), "1:4: unknown anchor");
         assert_eq!(problem_of("a: !env X\n"), "1:4: a: YAML tags (!name) mean nothing here");
-        assert_eq!(problem_of("1: x\n"), "1:1: invalid type: integer `1`, expected a key");
+        assert_eq!(problem_of("1: x\n"), "1:1: invalid type: integer `1`, expected a text as the key: put it in quotes");
     }
 
     #[test]
