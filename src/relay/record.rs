@@ -72,9 +72,11 @@ impl Ledgers {
         }
     }
 
-    /// Whether a source is recorded.
+    /// Whether a source is recorded at this moment.
     pub(super) fn has(&self, source: SourceId) -> bool {
-        self.ledgers.iter().any(|ledger| ledger.source == source)
+        let is_written =
+            |ledger: &Ledger| ledger.writer != Writer::Stopped && ledger.wanted != Some(0);
+        self.ledgers.iter().any(|ledger| ledger.source == source && is_written(ledger))
     }
 
     fn of(&mut self, source: SourceId) -> Option<&mut Ledger> {
@@ -211,6 +213,18 @@ mod tests {
             rest = &rest[found.size..];
         }
         told
+    }
+
+    #[test]
+    fn what_cannot_be_written_or_is_not_wanted_is_not_recorded() {
+        let is_recorded = |ledger| {
+            let ledgers = Ledgers { ledgers: vec![ledger], time: 0 };
+            assert!(!ledgers.has(SourceId(1)));
+            ledgers.has(SourceId(0))
+        };
+        assert!(is_recorded(ledger(None)) && is_recorded(ledger(Some(1))));
+        assert!(!is_recorded(ledger(Some(0))));
+        assert!(!is_recorded(Ledger { writer: Writer::Stopped, ..ledger(None) }));
     }
 
     #[test]
