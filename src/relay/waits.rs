@@ -96,9 +96,6 @@ impl<S: Socket> Relay<S> {
         let congested = settings.sources.iter().copied().find(is_meant);
         let Some(source) = congested.filter(|_| !settings.read_only) else { return false };
         let Some(conn) = self.conns.get_mut(key) else { return true };
-        if conn.broken.is_some() {
-            return false;
-        }
         if conn.wait.replace(Wait::Source) != Some(Wait::Source) {
             self.sources[source.0].waiting.push(key);
         }
