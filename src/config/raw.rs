@@ -253,7 +253,10 @@ mod tests {
         );
         assert_eq!(problem_of("a: *x"), "1:4: unknown anchor");
         assert_eq!(problem_of("a: !env X\n"), "1:4: a: YAML tags (!name) mean nothing here");
-        assert_eq!(problem_of("1: x\n"), "1:1: invalid type: integer `1`, expected a text as the key: put it in quotes");
+        assert_eq!(
+            problem_of("1: x\n"),
+            "1:1: invalid type: integer `1`, expected a text as the key: put it in quotes"
+        );
     }
 
     #[test]

@@ -259,7 +259,7 @@ impl<S: Socket> Relay<S> {
         let source = &mut self.sources[id.0];
         source.enter(State::Open { key, since: now }, now);
         source.tally.connects += 1;
-        source.carrier = Some(key);
+        source.carry_by(key);
         source.verdict = Verdict::None;
         let chosen = conn.codec.subprotocol().map(|chosen| format!(", subprotocol {chosen}"));
         let chosen = chosen.unwrap_or_default();

@@ -243,11 +243,34 @@ impl<S: Socket> Relay<S> {
         }
     }
 
-    /// An early message of a source that goes, if others have not brought it.
-    pub(super) fn last_early(&mut self, id: SourceId, now: Instant) -> Option<Held> {
-        let Place { feed, leg } = self.sources[id.0].place?;
-        let early = self.feeds[feed].legs[leg].early.take()?;
-        self.is_news(id, &early, now).then_some(early.held)
+    /// Passes on whatever waits in a feed, for room or for other legs, whatever the limits: the feed
+    /// ends, or its legs do not stay the same.
+    pub(super) fn settle_feed(&mut self, n: usize, now: Instant) {
+        let legs = self.feeds[n].legs.len();
+        // What waits for room came first.
+        for leg in 0..legs {
+            let id = self.feeds[n].legs[leg].source;
+            if let Some(held) = self.sources[id.0].held.take() {
+                self.push_last(id, &held, now);
+            }
+        }
+        for leg in 0..legs {
+            let id = self.feeds[n].legs[leg].source;
+            if let Some(early) = self.feeds[n].legs[leg].early.take()
+                && self.is_news(id, &early, now)
+            {
+                self.push_last(id, &early.held, now);
+            }
+            self.read_source_on(id);
+        }
+    }
+
+    fn push_last(&mut self, id: SourceId, last: &Held, now: Instant) {
+        let head = self.head(id);
+        for channel in &self.sources[id.0].channels {
+            self.channels[channel.0].push_last(head, last.message(), now);
+        }
+        self.note_held(id);
     }
 
     /// Whether copies may come: more than one leg is in play, or was until lately.
@@ -370,8 +393,6 @@ impl<S: Socket> Relay<S> {
         for leg in 0..self.feeds[n].legs.len() {
             let id = self.feeds[n].legs[leg].source;
             match (wanted.has(leg), self.sources[id.0].state) {
-                // Its connection before is still being seen off; another turn follows.
-                (true, State::Idle) if self.sources[id.0].leaving.is_some() => {}
                 (true, State::Idle) => match self.feeds[n].legs[leg].not_before.take() {
                     Some(until) if until > now => {
                         self.sources[id.0].enter(State::Waiting(until), now);

@@ -352,8 +352,8 @@ impl<S: Socket> Relay<S> {
         if self.ending.is_some() {
             return;
         }
-        for id in (0..self.sources.len()).map(SourceId) {
-            self.pass_early(id, now);
+        for n in 0..self.feeds.len() {
+            self.settle_feed(n, now);
         }
         self.ending = Some(Ending { outcome, until: now + DRAIN + LINGER });
         self.commands.clear();

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::channel::Channel;
 use super::conn::{Goodbye, Paces, Role, Stage, Wait};
+use super::feed::{Feed, Leg};
 use super::settings::{ChannelId, ChannelSettings, SourceId, SourceSettings};
 use super::source::{Source, State};
 use super::{Command, LINGER, Relay};
@@ -57,13 +58,18 @@ impl<S: Socket> Relay<S> {
             return;
         }
         let Layout { sources, channels, redials, closed, is_shared } = layout;
+        let feeds = feeds(&channels, sources.len());
+        for n in 0..self.feeds.len() {
+            if !self.stays_the_same(&self.feeds[n], &sources, &feeds) {
+                self.settle_feed(n, now);
+            }
+        }
         for (id, channel) in (0..self.channels.len()).map(ChannelId).zip(&channels) {
             let stays = |source: &SourceId| {
                 channel.as_ref().is_some_and(|channel| channel.sources.contains(source))
             };
             self.part_with_sources(id, stays, now);
         }
-        let feeds = feeds(&channels, sources.len());
         for (id, settings) in (0..).map(ChannelId).zip(channels) {
             self.place_channel(id, settings, now);
         }
@@ -114,6 +120,26 @@ impl<S: Socket> Relay<S> {
         Seats { sources: sources.collect(), channels: channels.collect() }
     }
 
+    /// Whether a feed has the same legs in a layout, which feed the same channels.
+    fn stays_the_same(
+        &self,
+        feed: &Feed,
+        sources: &[Option<SourceSettings>],
+        feeds: &[Vec<ChannelId>],
+    ) -> bool {
+        let of_feed = |settings: &&SourceSettings| {
+            settings.leg.as_ref().is_some_and(|leg| leg.feed == feed.name)
+        };
+        let stays = |leg: &Leg| {
+            let (id, own) = (leg.source.0, &self.sources[leg.source.0]);
+            let settings = sources.get(id).and_then(Option::as_ref);
+            settings.is_some_and(|settings| settings.leg == own.settings.leg)
+                && feeds.get(id) == Some(&own.channels)
+        };
+        feed.legs.iter().all(stays)
+            && sources.iter().flatten().filter(of_feed).count() == feed.legs.len()
+    }
+
     /// Delivers what sources hold that leave a channel: nobody else would.
     fn part_with_sources(
         &mut self,
@@ -121,12 +147,12 @@ impl<S: Socket> Relay<S> {
         stays: impl Fn(&SourceId) -> bool,
         now: Instant,
     ) {
-        let fed_by = &self.channels[id.0].settings.sources;
-        let leaving: Vec<_> = fed_by.iter().copied().filter(|source| !stays(source)).collect();
+        let channel = &mut self.channels[id.0];
+        let leaving: Vec<_> =
+            channel.settings.sources.iter().copied().filter(|source| !stays(source)).collect();
         for source in leaving {
-            let early = self.last_early(source, now);
-            for held in self.sources[source.0].held.iter().chain(&early) {
-                self.channels[id.0].push_last(source, held.message(), now);
+            if let Some(held) = &self.sources[source.0].held {
+                channel.push_last(source, held.message(), now);
             }
         }
     }

@@ -310,7 +310,7 @@ impl<S: Socket> Relay<S> {
                 } else if is_ripe {
                     self.ask(key, id, now);
                 }
-                true
+                is_ripe
             }
             Progress::Listening { .. }
             | Progress::Waiting { .. }

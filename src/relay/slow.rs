@@ -249,7 +249,7 @@ impl<S: Socket> Relay<S> {
     }
 
     /// Has what waits for room in the channels of a source looked at anew.
-    fn note_held(&mut self, id: SourceId) {
+    pub(super) fn note_held(&mut self, id: SourceId) {
         for channel in &self.sources[id.0].channels {
             self.channels[channel.0].held_changes += 1;
         }

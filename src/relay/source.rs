@@ -234,15 +234,26 @@ impl Source {
         }
     }
 
+    /// Learns by which connection clients' messages go from now on.
+    pub(super) fn carry_by(&mut self, key: Key) {
+        if self.carrier.replace(key).is_some() {
+            self.tell_unsent();
+        }
+    }
+
+    fn tell_unsent(&mut self) {
+        let unsent = self.take_unsent();
+        if unsent > 0 {
+            let name = self.label();
+            log::warn!("source {name}: {unsent} messages of clients were unsent at the end");
+        }
+    }
+
     /// Learns that a connection is gone for good.
     pub(super) fn let_go(&mut self, key: Key) {
         if self.carrier == Some(key) {
             self.carrier = None;
-            let unsent = self.take_unsent();
-            if unsent > 0 {
-                let name = self.label();
-                log::warn!("source {name}: {unsent} messages of clients were unsent at the end");
-            }
+            self.tell_unsent();
         }
         if self.leaving == Some(key) {
             self.leaving = None;

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
+use veylor::codec::Wire;
 use veylor::codec::pattern::{Pattern, Pointer};
 use veylor::relay::feed::JOIN_WAIT;
 use veylor::relay::reload::Layout;
-use veylor::relay::script::{Payload, Script, Step, Wait};
-use veylor::relay::settings::{ChannelSettings, Strategy};
+use veylor::relay::script::{Overture, Payload, Prompt, Script, Step, Wait};
+use veylor::relay::settings::{ChannelId, ChannelSettings, Strategy};
 
 use crate::feeds::{A, B, C, bring, fed_by, has_all, legs, numbers, world, world_of};
-use crate::world::{World, channel, source};
+use crate::world::{Client, World, channel, source};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -176,4 +177,91 @@ fn leg_is_dialled_again_when_its_connection_before_is_gone() {
     world.lose(A);
     world.pass(5 * SECOND);
     assert!(world.is_open(B), "and wanted again while it is seen off");
+}
+
+#[test]
+fn url_that_is_wanted_again_while_it_is_let_go_is_dialled_at_once() {
+    let mut world = world(Strategy::Failover, &[0, 1]);
+    world.unreachable = vec![A];
+    world.lose(A);
+    assert!(world.is_open(B));
+    world.unreachable.clear();
+    // The first is stable, and lost while the second is still being seen off.
+    while !world.received_by(B).iter().any(|text| text.starts_with("close")) {
+        world.pass(SECOND / 10);
+    }
+    world.unreachable = vec![A];
+    world.lose(A);
+    world.pass(SECOND / 10);
+    assert!(world.is_open(B));
+}
+
+/// Two legs that feed two channels, the second of which has brought a message too early.
+fn ahead_in_two_channels() -> (World, [ChannelSettings; 2], [Client; 2]) {
+    let legs = legs(Strategy::Race, &[0, 1]);
+    let both = ["test", "all"]
+        .map(|name| fed_by(&legs, ChannelSettings { name: name.into(), ..channel() }));
+    let mut world = World::of(both.to_vec(), legs);
+    let clients = [0, 1].map(|id| world.client_of(ChannelId(id), Wire::WebSocket));
+    bring(&mut world, &[A], 0..1);
+    bring(&mut world, &[B], 1..2);
+    (world, both, clients)
+}
+
+#[test]
+fn message_that_waits_for_other_legs_reaches_the_channels_that_stay() {
+    let (mut world, [own, _], [client, other]) = ahead_in_two_channels();
+    let sources = legs(Strategy::Race, &[0, 1]).into_iter().map(Some).collect();
+    world.reload(Layout { sources, channels: vec![Some(own), None], ..Layout::default() });
+    bring(&mut world, &[A], 1..3);
+    bring(&mut world, &[B], 2..4);
+    assert_eq!(world.received(client), numbers(0..4));
+    assert_eq!(world.received(other)[..2], numbers(0..2));
+}
+
+#[test]
+fn message_that_waits_for_other_legs_outlives_its_feed() {
+    let (mut world, _, [client, other]) = ahead_in_two_channels();
+    let alone = |name: &str| ChannelSettings { name: name.into(), sources: vec![B], ..channel() };
+    world.reload(Layout {
+        sources: vec![None, Some(source())],
+        channels: vec![Some(alone("test")), Some(alone("all"))],
+        ..Layout::default()
+    });
+    bring(&mut world, &[B], 2..4);
+    assert_eq!(world.received(client), numbers(0..4));
+    assert_eq!(world.received(other), numbers(0..4));
+}
+
+#[test]
+fn what_waits_for_room_goes_out_before_what_waits_for_legs_at_the_end() {
+    let settings = ChannelSettings { max_queue_bytes: 150, ..patient(100) };
+    let mut world = world_of(legs(Strategy::Race, &[0, 1]), settings);
+    let [client] = world.clients();
+    let [large, larger] = ["a", "b"].map(|text| text.repeat(100));
+    world.sends(B, ["early"]);
+    world.stall(client);
+    world.sends(A, [&*large, &larger]);
+    world.stop();
+    world.resume(client);
+    assert_eq!(world.received(client)[..3], [&*large, &larger, "early"]);
+}
+
+#[test]
+fn data_that_comes_before_a_login_waits_for_other_legs() {
+    let overture = Overture::Until(Pattern::Equals("challenge".into()));
+    let prompt = Some(Prompt { overture, timeout: 10 * SECOND });
+    let legs = legs(Strategy::Race, &[0, 1]);
+    let mut world = World::laid_out(vec![fed_by(&legs, channel())], legs);
+    world.script = Script { prompt, ..Script::default() };
+    world.is_up = true;
+    world.settle();
+    let [client] = world.clients();
+    world.sends(A, ["challenge"]);
+    let key = world.prompts[0];
+    world.relay.prompted(key, Ok(b"login\n"), world.now);
+    bring(&mut world, &[A], 0..1);
+    bring(&mut world, &[B], 2..3);
+    bring(&mut world, &[A], 1..3);
+    assert_eq!(world.received(client)[1..], numbers(0..3));
 }
