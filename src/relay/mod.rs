@@ -15,6 +15,7 @@ mod conn;
 mod crowd;
 mod dedup;
 mod departure;
+mod early;
 mod exchange;
 mod expiry;
 mod farewell;
