@@ -87,13 +87,11 @@ impl Entrance {
         let mut patterns = Vec::new();
         for pair in query.split('&') {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            // Browsers write a blank as a plus where they make a query.
-            if key == "match" {
-                patterns.push(pattern(&percent_decoded(&value.replace('+', " ")))?);
-                continue;
-            }
-            let value = percent_decoded(value);
+            // Browsers write a blank of a pattern as a plus.
+            let value = if key == "match" { value.replace('+', " ") } else { value.to_owned() };
+            let value = percent_decoded(&value);
             match key {
+                "match" => patterns.push(pattern(&value)?),
                 "since" => self.since = Some(number("since", &value)?),
                 "seq" if switch("seq", &value)? => self.number_messages()?,
                 "notices" => self.wants_notices = switch("notices", &value)?,

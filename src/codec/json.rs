@@ -1,11 +1,19 @@
-//! Whether a text is JSON (RFC 8259), in one pass and without an allocation, which serde's way takes
-//! for lists in lists: it is asked of each message that goes out as a part of a JSON text.
+//! Texts as parts of JSON texts (RFC 8259).
+//!
+//! Whether one is JSON is asked of each message that goes out so: in one pass and without an
+//! allocation, which serde's way takes for lists in lists.
 
 /// Lists and objects in one another. Deeper ones are refused by many who read JSON.
 const MAX_DEPTH: u32 = u128::BITS;
 /// A word with this byte in each place.
 const ONES: u64 = u64::from_ne_bytes([1; 8]);
 const HIGH_BITS: u64 = ONES << 7;
+
+/// A text as it stands between the quotes of a string.
+pub fn escaped(text: &str) -> String {
+    let quoted = serde_json::Value::from(text).to_string();
+    quoted[1..quoted.len() - 1].to_owned()
+}
 
 /// Whether a text, which is UTF-8, is JSON, with nothing but blanks around it.
 pub(super) fn is_json(text: &[u8]) -> bool {

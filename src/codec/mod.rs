@@ -9,7 +9,7 @@ mod date;
 pub mod entrance;
 pub mod error;
 pub mod http;
-mod json;
+pub mod json;
 pub mod lines;
 pub mod pattern;
 pub mod prefixed;

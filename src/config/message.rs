@@ -10,6 +10,7 @@ use super::problem::KeyPath;
 use super::raw::Raw;
 use super::section::Section;
 use super::template::{Fillings, Fragment, Template, TemplateError};
+use crate::codec::json::escaped;
 use crate::codec::{Kind, base64};
 use crate::relay::script::{Answer, Payload, Piece};
 
@@ -115,19 +116,11 @@ fn add_quoted(
     }
     pieces.push(Piece::Plain(b"\"".to_vec()));
     pieces.extend(fragments.into_iter().map(|fragment| match fragment {
-        Fragment::Text(text) => {
-            let quoted = quoted(&text);
-            Piece::Plain(quoted.as_bytes()[1..quoted.len() - 1].to_vec())
-        }
+        Fragment::Text(text) => Piece::Plain(escaped(&text).into_bytes()),
         Fragment::Match(pointer) => Piece::InText(pointer),
     }));
     pieces.push(Piece::Plain(b"\"".to_vec()));
     Ok(())
-}
-
-/// A text as JSON has it.
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }
 
 impl Section<'_> {
@@ -212,7 +205,7 @@ impl Draft {
                 self.plain("{");
                 for (index, (key, value)) in entries.into_iter().enumerate() {
                     self.plain(if index > 0 { "," } else { "" });
-                    self.plain(&format!("{}:", quoted(&key)));
+                    self.plain(&format!("\"{}\":", escaped(&key)));
                     self.json(section, &path.key(&key), value)?;
                 }
                 self.plain("}");

@@ -429,10 +429,7 @@ impl Daemon {
 
     /// Asks a source's program what to say on a connection.
     fn prompt(&mut self, key: Key, now: Instant) {
-        // It may have been lost since.
-        if !self.relay.awaits_prompt(key) {
-            return;
-        }
+        // Its connection may have been lost since.
         let Some((source, overture, timeout)) = self.relay.take_overture(key) else { return };
         if let Some(why) = self.dialing.prompt(source, key, overture, timeout) {
             self.relay.prompted(key, Err(&why), now);

@@ -1,9 +1,9 @@
 //! Running a program that the configuration names: its input, its output, its end.
 //!
 //! Blocks, so it is for threads beside the loop. A program has a process group of its own, which is
-//! killed when it is late, prints too much or is wanted no longer; what it has left in the background
-//! when it ended in time stays. What it prints is secret and only handed on; of what it says on stderr, the
-//! first line is shown when it fails.
+//! killed when it is late, prints too much or is wanted no longer; what it has left in the
+//! background when it ended in time stays. What it prints is secret and only handed on; of what it
+//! says on stderr, the first line is shown when it fails.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};

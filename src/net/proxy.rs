@@ -19,8 +19,6 @@ const MAX_HEAD_BYTES: usize = 8 * 1024;
 const MAX_INTERIM_ANSWERS: usize = 8;
 /// Headers of it at most.
 const MAX_HEADERS: usize = 64;
-/// Characters of its reason that are repeated in our log.
-const MAX_REASON_CHARS: usize = 80;
 /// Bytes of a user, a password and a name, each, in SOCKS.
 const MAX_SOCKS_BYTES: usize = 255;
 
@@ -336,9 +334,7 @@ impl Tunnel {
         };
         let mut secrets = Secrets::default();
         secrets.extend(self.proxy.login.iter().flat_map(Login::words));
-        let reason = secrets.hide(response.reason.unwrap_or_default());
-        let reason = reason.chars().filter(|c| !c.is_control()).take(MAX_REASON_CHARS);
-        let reason = reason.collect::<String>();
+        let reason = secrets.shown(response.reason.unwrap_or_default());
         let answer = format!("{} {reason}", response.code.unwrap_or_default());
         Err(Failure::Answer(format!("answered {}{remedy}", answer.trim_end())))
     }

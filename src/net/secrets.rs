@@ -6,6 +6,8 @@ use super::url::percent_decoded;
 
 /// A secret has as many; shorter words are of the language.
 const MIN_SECRET_BYTES: usize = 6;
+/// Characters of a refusing peer's own words that are repeated in our log.
+const MAX_SHOWN_CHARS: usize = 80;
 
 /// Words to be hidden. `Debug` shows none.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -30,6 +32,13 @@ impl Secrets {
     /// A text with `…` in place of each of the words.
     pub fn hide(&self, text: &str) -> String {
         self.0.iter().fold(text.to_owned(), |text, word| text.replace(word, "…"))
+    }
+
+    /// The same, as a few words that are fit for a line of the log.
+    pub fn shown(&self, text: &str) -> String {
+        let shown = self.hide(text);
+        let shown = shown.chars().filter(|c| !c.is_control()).take(MAX_SHOWN_CHARS);
+        shown.collect::<String>().trim().to_owned()
     }
 }
 

@@ -180,8 +180,9 @@ pub(super) struct Patience {
 pub(super) struct Tally {
     /// Messages of its view before the first that was meant for it.
     pub(super) first_count: u64,
-    /// Messages from before that one that it is owed, and that it has got.
+    /// Messages from before that one that stand in its outbox.
     pub(super) greeting: u64,
+    /// Those of them that it has got.
     pub(super) greeted: u64,
     pub(super) sent_bytes: u64,
     pub(super) received_messages: u64,

@@ -90,7 +90,7 @@ pub(super) struct Leg {
 enum Company {
     /// Nothing that matters.
     None,
-    /// Nothing, though others served when it came.
+    /// Nothing yet: what it is ahead with waits while another serves.
     Wanted,
     /// A message that it has brought since it serves, and another has brought, too.
     Found,
@@ -260,16 +260,16 @@ impl Feed {
 
     /// Takes the message of a leg that has waited long enough, or that another has brought.
     pub(super) fn take_early(&mut self, leg: usize, now: Instant) -> Option<Early> {
-        let has_other = self.has_other(leg);
+        let is_alone = !self.has_other(leg);
         let is_copy = |early: &Early| self.dedup.is_copy(leg, early.print);
         let has_come = self.legs[leg].early.as_ref().is_some_and(is_copy);
         let leg = &mut self.legs[leg];
         let is_due = leg.early.as_ref().is_some_and(|early| early.until <= now);
-        let is_alone = !has_other && leg.ready_since.is_some();
-        if leg.company == Company::Wanted && (is_due || is_alone) {
+        let serves_alone = is_alone && leg.ready_since.is_some();
+        if leg.company == Company::Wanted && (is_due || serves_alone) {
             leg.company = Company::None;
         }
-        leg.early.take_if(|_| has_come || !has_other || leg.company != Company::Wanted)
+        leg.early.take_if(|_| has_come || is_alone || leg.company != Company::Wanted)
     }
 
     /// Whether a message of a leg that no other has brought waits for the others.

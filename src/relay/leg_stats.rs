@@ -37,8 +37,8 @@ impl<S: Socket> Relay<S> {
             stats.outbox_bytes += leg.outbox_bytes;
             stats.is_paused |= leg.is_paused;
             // While another connection serves it is easily overlooked.
-            let is_wanted = leg.state != "standby";
-            if is_wanted && leg.state != "open" && stats.last_error.is_none() {
+            let is_down = !matches!(&*leg.state, "open" | "standby");
+            if is_down && stats.last_error.is_none() {
                 let label = other.label();
                 stats.last_error = leg.last_error.map(|error| format!("{label}: {error}"));
             }

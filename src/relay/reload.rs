@@ -58,9 +58,9 @@ impl<S: Socket> Relay<S> {
             return;
         }
         let Layout { sources, channels, redials, closed, is_shared } = layout;
-        let feeds = feeds(&channels, sources.len());
+        let fed = feeds(&channels, sources.len());
         for n in 0..self.feeds.len() {
-            if !self.stays_the_same(&self.feeds[n], &sources, &feeds) {
+            if !self.stays_the_same(&self.feeds[n], &sources, &fed) {
                 self.settle_feed(n, now);
             }
         }
@@ -75,7 +75,7 @@ impl<S: Socket> Relay<S> {
         }
         // Who comes is there before anybody goes: the channels know the new ones already.
         let mut removed = Vec::new();
-        for ((id, settings), fed) in (0..).map(SourceId).zip(sources).zip(feeds) {
+        for ((id, settings), fed) in (0..).map(SourceId).zip(sources).zip(fed) {
             match settings {
                 Some(settings) => self.place_source(id, settings, fed, now),
                 None => removed.push(id),
@@ -125,7 +125,7 @@ impl<S: Socket> Relay<S> {
         &self,
         feed: &Feed,
         sources: &[Option<SourceSettings>],
-        feeds: &[Vec<ChannelId>],
+        channels: &[Vec<ChannelId>],
     ) -> bool {
         let of_feed = |settings: &&SourceSettings| {
             settings.leg.as_ref().is_some_and(|leg| leg.feed == feed.name)
@@ -134,7 +134,7 @@ impl<S: Socket> Relay<S> {
             let (id, own) = (leg.source.0, &self.sources[leg.source.0]);
             let settings = sources.get(id).and_then(Option::as_ref);
             settings.is_some_and(|settings| settings.leg == own.settings.leg)
-                && feeds.get(id) == Some(&own.channels)
+                && channels.get(id) == Some(&own.channels)
         };
         feed.legs.iter().all(stays)
             && sources.iter().flatten().filter(of_feed).count() == feed.legs.len()

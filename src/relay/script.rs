@@ -1,10 +1,11 @@
 //! What shall be said to a source after the handshake and while it is open. Made anew for each dial.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
 use crate::codec::pattern::{Pattern, Pointer};
-use crate::codec::{Kind, Message};
+use crate::codec::{Kind, Message, json};
 
 /// Bytes that an answer takes from a message at most.
 pub const MAX_ECHO_BYTES: usize = 4 * 1024;
@@ -151,11 +152,9 @@ impl Answer {
                 }
                 Piece::InText(pointer) => {
                     let value = value(pointer)?;
-                    let text = || serde_json::Value::from(value).to_string();
-                    match unquoted(value) {
-                        Some(text) => bytes.extend_from_slice(text.as_bytes()),
-                        None => bytes.extend(unquoted(&text()).into_iter().flat_map(str::bytes)),
-                    }
+                    let escaped = || Cow::Owned(json::escaped(value));
+                    let text = unquoted(value).map_or_else(escaped, Cow::Borrowed);
+                    bytes.extend_from_slice(text.as_bytes());
                 }
             }
         }

@@ -51,7 +51,7 @@ impl<S: Socket> Relay<S> {
     /// What a source has said that `on_connect_command` is asked about, a text in each line. To be
     /// taken once, when [`Command::Prompt`] asks for it.
     pub fn take_overture(&mut self, key: Key) -> Option<(SourceId, Vec<u8>, Duration)> {
-        let Role::Source(id) = self.conns.get(key)?.role else { return None };
+        let id = self.current_source(key)?;
         let session = self.session_mut(key)?;
         let timeout = session.script.prompt.as_ref()?.timeout;
         let Progress::Prompted { heard, .. } = &mut session.stage else { return None };

@@ -14,6 +14,8 @@ impl<S: Socket> Relay<S> {
     /// those that are ready when it comes.
     pub(super) fn must_wait(&mut self, key: Key, now: Instant) -> bool {
         let Some(conn) = self.conns.get(key) else { return true };
+        // Who does not is heard to its end, which must be noticed.
+        let takes_more = conn.broken.is_none();
         match (conn.stage, conn.role) {
             (Stage::Lingering { .. }, _) => true,
             (Stage::Opening, _) | (_, Role::Newcomer) => false,
@@ -23,12 +25,11 @@ impl<S: Socket> Relay<S> {
                 if is_paused != conn.is_held() {
                     self.note_pause(key, source, is_paused, now);
                 }
-                is_paused || (is_owed && self.waits_for_itself(key))
+                is_paused || (is_owed && takes_more && self.waits_for_itself(key))
             }
             (Stage::Open | Stage::Draining { .. }, Role::Client(channel)) => {
                 self.waits_for_source(key, channel)
-                    || self.waits_for_itself(key)
-                    || self.waits_for_time(key, now)
+                    || (takes_more && (self.waits_for_itself(key) || self.waits_for_time(key, now)))
             }
         }
     }
@@ -57,10 +58,6 @@ impl<S: Socket> Relay<S> {
     /// Whether a peer does not read what it is answered.
     fn waits_for_itself(&mut self, key: Key) -> bool {
         let Some(conn) = self.conns.get(key) else { return true };
-        // Who takes no more is heard to its end, which must be noticed.
-        if conn.broken.is_some() {
-            return false;
-        }
         let owed = conn.outbox.len();
         let waits = owed > 0 && owed > self.max_own_bytes(conn.role);
         if let Some(conn) = self.conns.get_mut(key).filter(|_| waits) {
@@ -72,9 +69,6 @@ impl<S: Socket> Relay<S> {
     /// Whether a client has sent as much as it may for now. It is read on when its time has come.
     fn waits_for_time(&mut self, key: Key, now: Instant) -> bool {
         let Some(conn) = self.conns.get_mut(key) else { return true };
-        if conn.broken.is_some() {
-            return false;
-        }
         let Some(ready_at) = conn.paces.ready_at(now) else { return false };
         if conn.wait.replace(Wait::Time) != Some(Wait::Time) {
             self.paced.schedule(key, ready_at);

@@ -19,6 +19,16 @@ fn patient(max_queue_size: usize) -> ChannelSettings {
     ChannelSettings { max_queue_size, max_pause: Duration::from_mins(5), ..channel() }
 }
 
+/// A race of two legs, to which a script is said.
+fn race_with(script: Script) -> World {
+    let legs = legs(Strategy::Race, &[0, 1]);
+    let mut world = World::laid_out(vec![fed_by(&legs, channel())], legs);
+    world.script = script;
+    world.is_up = true;
+    world.settle();
+    world
+}
+
 #[test]
 fn message_that_waits_for_room_is_not_overtaken_by_another_leg() {
     let settings = ChannelSettings { max_queue_bytes: 150, ..patient(100) };
@@ -84,11 +94,8 @@ fn leg_that_has_not_subscribed_to_everything_waits_for_others_too() {
         send: Some(Payload::text(text)),
         wait: Some(Wait { pattern: Pattern::Equals(format!("{text} done")), timeout: 10 * SECOND }),
     };
-    let legs = legs(Strategy::Race, &[0, 1]);
-    let mut world = World::laid_out(vec![fed_by(&legs, channel())], legs);
-    world.script = Script { steps: vec![subscribe("a"), subscribe("b")], ..Script::default() };
-    world.is_up = true;
-    world.settle();
+    let mut world =
+        race_with(Script { steps: vec![subscribe("a"), subscribe("b")], ..Script::default() });
     let [client] = world.clients();
     world.sends(A, ["a done", "b done"]);
     bring(&mut world, &[A], 0..1);
@@ -108,11 +115,8 @@ fn leg_that_has_not_subscribed_to_everything_waits_for_others_too() {
 fn answer_that_a_script_waits_for_holds_nothing_up() {
     let ready = Wait { pattern: Pattern::Contains("session".into()), timeout: 10 * SECOND };
     let step = |text: &str| Step { send: Some(Payload::text(text)), wait: Some(ready.clone()) };
-    let legs = legs(Strategy::Race, &[0, 1]);
-    let mut world = World::laid_out(vec![fed_by(&legs, channel())], legs);
-    world.script = Script { steps: vec![step("one"), step("two")], ..Script::default() };
-    world.is_up = true;
-    world.settle();
+    let mut world =
+        race_with(Script { steps: vec![step("one"), step("two")], ..Script::default() });
     let [client] = world.clients();
     world.sends(A, ["session a1", "session a2"]);
     // No other leg will ever bring these.
@@ -251,11 +255,7 @@ fn what_waits_for_room_goes_out_before_what_waits_for_legs_at_the_end() {
 fn data_that_comes_before_a_login_waits_for_other_legs() {
     let overture = Overture::Until(Pattern::Equals("challenge".into()));
     let prompt = Some(Prompt { overture, timeout: 10 * SECOND });
-    let legs = legs(Strategy::Race, &[0, 1]);
-    let mut world = World::laid_out(vec![fed_by(&legs, channel())], legs);
-    world.script = Script { prompt, ..Script::default() };
-    world.is_up = true;
-    world.settle();
+    let mut world = race_with(Script { prompt, ..Script::default() });
     let [client] = world.clients();
     world.sends(A, ["challenge"]);
     let key = world.prompts[0];

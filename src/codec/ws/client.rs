@@ -13,9 +13,6 @@ use crate::net::secrets::Secrets;
 use crate::reactor::inbox::Inbox;
 use crate::reactor::outbox::Outbox;
 
-/// Characters of a refusing source's own words that are repeated in our log.
-const MAX_REASON_CHARS: usize = 80;
-
 /// Interim answers that may come before the final one (RFC 9110, section 15.2).
 const MAX_INTERIM_ANSWERS: usize = 8;
 /// Answers that say where a source is instead (RFC 9110, section 15.4).
@@ -45,7 +42,7 @@ pub(super) struct Expected {
     accept: String,
     subprotocols: Vec<String>,
     /// What we tell the source that must not come into the log by its mouth.
-    secrets: Secrets,
+    pub(super) secrets: Secrets,
 }
 
 /// What has come of a request.
@@ -74,7 +71,7 @@ impl Request {
     }
 
     /// All that must not come into the log by the source's mouth.
-    pub(super) fn all_secrets(&self) -> Secrets {
+    fn all_secrets(&self) -> Secrets {
         let (_, query) = self.path_and_query.split_once('?').unwrap_or_default();
         let values = self.headers.iter().map(|(_, value)| value.as_str());
         let words = values.flat_map(|value| value.split([' ', '\t', ',', ';']));
@@ -199,9 +196,7 @@ impl Expected {
 
     /// A few words of a source's, fit for a line of the log: without what we have told it.
     fn shown(&self, bytes: &[u8]) -> String {
-        let words = self.secrets.hide(&String::from_utf8_lossy(bytes));
-        let words = words.chars().filter(|c| !c.is_control()).take(MAX_REASON_CHARS);
-        words.collect::<String>().trim().to_owned()
+        self.secrets.shown(&String::from_utf8_lossy(bytes))
     }
 }
 

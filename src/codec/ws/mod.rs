@@ -51,10 +51,11 @@ pub struct Codec {
 }
 
 /// What only the client's side has.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Own {
     /// Keys for what we send.
     masks: Masks,
+    /// What the source may repeat in its close, and the log may not.
     secrets: Secrets,
 }
 
@@ -98,7 +99,7 @@ impl Codec {
             subprotocol: None,
             grant: None,
             wire: Wire::WebSocket,
-            own: Some(Box::new(Own { masks: Masks::default(), secrets: request.all_secrets() })),
+            own: Some(Box::default()),
         }
     }
 
@@ -183,7 +184,7 @@ impl Codec {
         inbox: &'a mut Inbox,
         outbox: &mut Outbox,
     ) -> Result<Option<Event<'a>>, Error> {
-        match &self.phase {
+        match &mut self.phase {
             Phase::Accepting => match server::head_bytes(inbox.bytes()) {
                 Ok(None) => Ok(None),
                 Ok(Some(head_bytes)) => Ok(Some(Event::Request(inbox.take(head_bytes)))),
@@ -195,6 +196,9 @@ impl Codec {
                     Verified::NotYet => false,
                     Verified::Opened { subprotocol } => {
                         self.subprotocol = subprotocol;
+                        if let Some(own) = &mut self.own {
+                            own.secrets = std::mem::take(&mut expected.secrets);
+                        }
                         true
                     }
                 });
